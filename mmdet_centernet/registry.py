@@ -1,0 +1,33 @@
+"""The package's registries: scope ``mmdet_centernet``, children of the MMEngine root.
+
+They stand beside MMDetection's registries, not below them: a child of mmdet's node cannot
+be found under a third package's default scope, or with none. Types of this package are
+written with their scope in every config (``type='mmdet_centernet.CenterNetHead'``).
+"""
+from mmengine.registry import DATASETS as ROOT_DATASETS
+from mmengine.registry import HOOKS as ROOT_HOOKS
+from mmengine.registry import METRICS as ROOT_METRICS
+from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import TASK_UTILS as ROOT_TASK_UTILS
+from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
+from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS
+from mmengine.registry import Registry
+
+SCOPE = 'mmdet_centernet'
+
+MODELS = Registry(
+    'model', parent=ROOT_MODELS, scope=SCOPE, locations=['mmdet_centernet.models'])
+TASK_UTILS = Registry(
+    'task util', parent=ROOT_TASK_UTILS, scope=SCOPE, locations=['mmdet_centernet.models'])
+TRANSFORMS = Registry(
+    'transform', parent=ROOT_TRANSFORMS, scope=SCOPE,
+    locations=['mmdet_centernet.datasets.transforms'])
+DATASETS = Registry(
+    'dataset', parent=ROOT_DATASETS, scope=SCOPE, locations=['mmdet_centernet.datasets'])
+METRICS = Registry(
+    'metric', parent=ROOT_METRICS, scope=SCOPE, locations=['mmdet_centernet.evaluation'])
+HOOKS = Registry(
+    'hook', parent=ROOT_HOOKS, scope=SCOPE, locations=['mmdet_centernet.hooks'])
+VISUALIZERS = Registry(
+    'visualizer', parent=ROOT_VISUALIZERS, scope=SCOPE,
+    locations=['mmdet_centernet.visualization'])
