@@ -1,5 +1,14 @@
-"""CenterNet, "Objects as Points" (arXiv:1904.07850), as an MMDetection 3.x plugin."""
-from . import registry
-from .version import __version__
+"""CenterNet, "Objects as Points" (arXiv:1904.07850), as an MMDetection 3.x plugin.
+
+Importing it makes mmdet importable without a compiled mmcv (so import it before mmdet),
+lets torch read mmengine's checkpoints, and registers what configs can name. It builds
+nothing and imports no model.
+"""
+from ._mmcv_ext import ensure_mmcv_ext
+
+ensure_mmcv_ext()
+
+from . import registry  # noqa: E402
+from .version import __version__  # noqa: E402
 
 __all__ = ['__version__', 'registry']
