@@ -1,0 +1,246 @@
+"""Geometric transforms: one ``cv2.warpAffine`` and one homography each."""
+import cv2
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmcv.transforms.utils import cache_randomness
+from mmdet.structures.bbox import autocast_box_type
+
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.ops.affine import center_warp, fit_zoom, flip_warp, warp_boxes
+from mmdet_centernet.registry import TRANSFORMS
+
+# Entries of a sample that have one row per object. Dropping an object drops its row of each.
+PER_OBJECT_KEYS = ('gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags')
+# Annotations that the warps below do not move; going on would leave them where they were.
+UNMOVED_KEYS = ('gt_masks', 'gt_seg_map', 'gt_keypoints', 'proposals')
+
+
+class CenterWarp(BaseTransform):
+    """Move an image and its boxes by one matrix and note it in the sample.
+
+    Reads ``img`` (ndarray[H, W, 3]) and, where there, ``gt_bboxes`` (mmdet's boxes or
+    ndarray[N, 4], px of ``img``) and ``homography_matrix``. Writes them moved, and
+    ``img_shape``; ``homography_matrix`` (float32 [3, 3], original px -> px of the new
+    ``img``) is the matrix times the one that was there.
+
+    Args:
+        pad_value (float | tuple[float, float, float]): what is written where the image does
+            not reach, in the image's own values. The original's border is 0, before
+            normalisation.
+    """
+
+    def __init__(self, pad_value=0):
+        value = (pad_value, ) * 3 if np.isscalar(pad_value) else tuple(pad_value)
+        if len(value) != 3:
+            raise UserError(f'pad_value={pad_value} must be one number or three')
+        self.pad_value = value
+
+    def _warp_image(self, img, matrix, out_size):
+        """Return ``img`` moved by ``matrix`` (ndarray[3, 3]), of ``out_size`` (width, height)."""
+        return cv2.warpAffine(
+            img, matrix[:2], out_size, flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT, borderValue=self.pad_value)
+
+    def _warp(self, results, matrix, out_size):
+        """Move everything in ``results`` and note the matrix."""
+        unmoved = [key for key in UNMOVED_KEYS if key in results]
+        if unmoved:
+            raise UserError(
+                f'mmdet_centernet.{type(self).__name__} moves boxes but not {unmoved[0]}, '
+                f'which {results.get("img_path", "this sample")} has: do not load it before')
+        results['img'] = self._warp_image(results['img'], matrix, out_size)
+        results['img_shape'] = (out_size[1], out_size[0])
+        before = results.get('homography_matrix')
+        results['homography_matrix'] = (
+            matrix if before is None else matrix @ before).astype(np.float32)
+        if 'gt_bboxes' in results:
+            boxes = results['gt_bboxes']
+            moved = warp_boxes(boxes.tensor.numpy(), matrix)
+            if not np.isfinite(moved).all():
+                raise UserError(
+                    f'{results.get("img_path", "a sample")} has a box that is not a number: '
+                    f'{boxes.tensor[~torch.isfinite(boxes.tensor).all(1)][0].tolist()}')
+            boxes.tensor = torch.from_numpy(moved.astype(np.float32))
+        return results
+
+    def __repr__(self):
+        options = ', '.join(f'{key}={value}' for key, value in vars(self).items()
+                            if not key.startswith('_'))
+        return f'{type(self).__name__}({options})'
+
+
+def _border(border, side):
+    """Halve ``border`` until a range is left between both borders of ``side`` px."""
+    divisor = 1
+    while side - border // divisor <= border // divisor:
+        divisor *= 2
+    return border // divisor
+
+
+@TRANSFORMS.register_module()
+class CenterAffine(CenterWarp):
+    """Random crop, scale, shift and flip in a single warp (Objects as Points, Sec. 5).
+
+    A point of the image comes into the middle of the crop, at a zoom relative to the one at
+    which the whole image just fits:
+
+    * ``random_crop=True`` (the paper's, for COCO): a scale is chosen from ``scales``; at
+      scale s the crop shows s times as much as at the fitting zoom. The point is uniform
+      over whole pixels at least ``border`` from the sides (halved as often as needed in
+      small images).
+    * ``random_crop=False``: both are normal about the whole image, scale with deviation
+      ``scale_jitter``, cut off at one deviation, shift with ``shift_jitter`` times the long
+      side, cut off at two.
+
+    Then left and right are swapped with probability ``flip_prob``: ``x -> W - 1 - x``.
+
+    Boxes are cut to the crop, [0, width] x [0, height] in input px, and kept with their
+    labels and flags if any area is left, also where the centre of the whole object is
+    outside. The original cuts at the last cell's index instead, one cell earlier on the
+    right and below; that belongs to the coder, which knows the stride.
+
+    All random numbers are drawn from numpy's global state, which MMEngine seeds in every
+    worker.
+
+    Args:
+        crop_size (tuple[int, int]): (width, height), px.
+        random_crop (bool): which of the two.
+        scales (tuple[float, ...]): choices of ``random_crop``.
+        border (int): px, of ``random_crop``.
+        scale_jitter, shift_jitter (float): of the other.
+        flip_prob (float): in [0, 1].
+        pad_value (float | tuple[float, float, float]): see :class:`CenterWarp`.
+
+    Raises:
+        UserError: if an option is out of range.
+    """
+
+    def __init__(self, crop_size=(512, 512), random_crop=True,
+                 scales=(0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3), border=128,
+                 scale_jitter=0.4, shift_jitter=0.1, flip_prob=0.5, pad_value=0):
+        super().__init__(pad_value)
+        self.crop_size = _check_size('crop_size', crop_size)
+        if not len(scales) or min(scales) <= 0:
+            raise UserError(f'CenterAffine needs positive scales, not {scales}')
+        if not 0 <= flip_prob <= 1:
+            raise UserError(f'CenterAffine needs 0 <= flip_prob <= 1, not {flip_prob}')
+        if border < 0:
+            raise UserError(f'CenterAffine needs border >= 0, not {border}')
+        if not 0 <= scale_jitter < 1 or shift_jitter < 0:
+            raise UserError(
+                'CenterAffine needs 0 <= scale_jitter < 1 and shift_jitter >= 0, not '
+                f'{scale_jitter} and {shift_jitter}')
+        self.random_crop = random_crop
+        self.scales = tuple(scales)
+        self.border = border
+        self.scale_jitter = scale_jitter
+        self.shift_jitter = shift_jitter
+        self.flip_prob = flip_prob
+
+    @cache_randomness
+    def _draw(self, width, height):
+        """Draw the centre (x, y) in px of the unflipped image, the scale, and the flip."""
+        if self.random_crop:
+            scale = np.random.choice(self.scales)
+            x_border, y_border = (_border(self.border, side) for side in (width, height))
+            center = (np.random.randint(x_border, width - x_border),
+                      np.random.randint(y_border, height - y_border))
+        else:
+            long_side = max(width, height)
+            shift = np.clip(np.random.randn(2), -2, 2) * self.shift_jitter * long_side
+            center = (width / 2 + shift[0], height / 2 + shift[1])
+            scale = 1 + np.clip(np.random.randn(), -1, 1) * self.scale_jitter
+        return center, scale, np.random.random() < self.flip_prob
+
+    @autocast_box_type()
+    def transform(self, results):
+        height, width = results['img'].shape[:2]
+        (x, y), scale, flip = self._draw(width, height)
+        zoom = fit_zoom((width, height), self.crop_size) / scale
+        if flip:
+            matrix = center_warp((width - 1 - x, y), zoom, self.crop_size) @ flip_warp(width)
+        else:
+            matrix = center_warp((x, y), zoom, self.crop_size)
+        results = self._warp(results, matrix, self.crop_size)
+        if 'gt_bboxes' in results:
+            boxes = results['gt_bboxes']
+            boxes.clip_(results['img_shape'])
+            keep = ((boxes.widths > 0) & (boxes.heights > 0)).numpy()
+            for key in PER_OBJECT_KEYS:
+                if key in results:
+                    results[key] = results[key][keep]
+        return results
+
+
+@TRANSFORMS.register_module()
+class CenterPad(CenterWarp):
+    """Pad an image at its own resolution (the original's ``keep_res`` testing).
+
+    Each side grows to ``(side | pad_mask) + 1``, the next larger multiple of
+    ``pad_mask + 1``, and pixel ``side // 2`` comes to the middle of it. The shift is by whole
+    pixels, so nothing is resampled.
+
+    Args:
+        pad_mask (int): 2^k - 1 and at least the network's coarsest stride less one: 31, or
+            127 for the Hourglass.
+        pad_value (float | tuple[float, float, float]): see :class:`CenterWarp`.
+
+    Raises:
+        UserError: if ``pad_mask`` is no such number.
+    """
+
+    def __init__(self, pad_mask=31, pad_value=0):
+        super().__init__(pad_value)
+        if pad_mask < 1 or pad_mask & (pad_mask + 1):
+            raise UserError(f'CenterPad needs a pad_mask of 2^k - 1, such as 31, not {pad_mask}')
+        self.pad_mask = pad_mask
+
+    def _warp_image(self, img, matrix, out_size):
+        # A shift by whole pixels needs no interpolation: ten times faster, and equal.
+        left, top = (int(shift) for shift in matrix[:2, 2])
+        height, width = img.shape[:2]
+        return cv2.copyMakeBorder(
+            img, top, out_size[1] - height - top, left, out_size[0] - width - left,
+            cv2.BORDER_CONSTANT, value=self.pad_value)
+
+    @autocast_box_type()
+    def transform(self, results):
+        height, width = results['img'].shape[:2]
+        out_size = tuple((side | self.pad_mask) + 1 for side in (width, height))
+        matrix = center_warp((width // 2, height // 2), 1, out_size)
+        return self._warp(results, matrix, out_size)
+
+
+@TRANSFORMS.register_module()
+class CenterResize(CenterWarp):
+    """Fit an image into a fixed size (the original's ``fix_res`` testing).
+
+    The zoom is the largest at which the whole image fits; its middle comes to the middle.
+
+    Args:
+        size (tuple[int, int]): (width, height), px; multiples of the network's coarsest
+            stride.
+        pad_value (float | tuple[float, float, float]): see :class:`CenterWarp`.
+
+    Raises:
+        UserError: if ``size`` is not positive.
+    """
+
+    def __init__(self, size=(512, 512), pad_value=0):
+        super().__init__(pad_value)
+        self.size = _check_size('size', size)
+
+    @autocast_box_type()
+    def transform(self, results):
+        height, width = results['img'].shape[:2]
+        matrix = center_warp(
+            (width / 2, height / 2), fit_zoom((width, height), self.size), self.size)
+        return self._warp(results, matrix, self.size)
+
+
+def _check_size(name, size):
+    """Return (width, height) as ints."""
+    if len(size) != 2 or min(size) < 1 or any(int(side) != side for side in size):
+        raise UserError(f'{name}={size} must be (width, height) in whole, positive pixels')
+    return tuple(int(side) for side in size)

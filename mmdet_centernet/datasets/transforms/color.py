@@ -1,0 +1,88 @@
+"""Colour transforms; they move nothing."""
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmcv.transforms.utils import cache_randomness
+
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.registry import TRANSFORMS
+
+# What is grey of blue, green and red (ITU-R BT.601, as in cv2.COLOR_BGR2GRAY).
+GRAY_WEIGHTS = np.array([0.114, 0.587, 0.299])
+# Principal components of ImageNet's colours on the scale [0, 1], as the original has them:
+# rows are blue, green, red, columns are components.
+EIGENVALUES = np.array([0.2141788, 0.01817699, 0.00341571])
+EIGENVECTORS = np.array([
+    [-0.58752847, -0.69563484, 0.41340352],
+    [-0.5832747, 0.00994535, -0.81221408],
+    [-0.56089297, 0.71832671, 0.41158938]])
+
+
+@TRANSFORMS.register_module()
+class ColorJitterPCA(BaseTransform):
+    """Brightness, contrast and saturation in random order, then PCA lighting.
+
+    The colour augmentation of CornerNet and CenterNet: each of the three blends the image
+    with black, with its mean grey or with its own grey, at a factor uniform in
+    ``1 +- strength``; lighting (Krizhevsky et al. 2012) adds a colour drawn along the
+    principal components of ImageNet's. Grey is that of the unchanged image throughout.
+
+    All of it together is one linear map of the three channels plus a constant, which is
+    what is computed: a single pass, equal to the steps one after the other.
+
+    Reads and writes ``img``: BGR in [0, 255], uint8 or float32, [H, W, 3]; the result is
+    float32 and not cut to [0, 255], as in the original.
+
+    Args:
+        brightness, contrast, saturation (float): strengths in [0, 1).
+        lighting (float): standard deviation of the three coefficients.
+
+    Raises:
+        UserError: if an option is out of range or the image has not three channels.
+    """
+
+    def __init__(self, brightness=0.4, contrast=0.4, saturation=0.4, lighting=0.1):
+        self.strengths = dict(brightness=brightness, contrast=contrast, saturation=saturation)
+        for name, strength in self.strengths.items():
+            if not 0 <= strength < 1:
+                raise UserError(f'ColorJitterPCA needs 0 <= {name} < 1, not {strength}')
+        if lighting < 0:
+            raise UserError(f'ColorJitterPCA needs lighting >= 0, not {lighting}')
+        self.lighting = lighting
+
+    @cache_randomness
+    def _draw(self):
+        """Draw the (step, factor) pairs in order, and the three lighting coefficients."""
+        names = list(self.strengths)
+        steps = []
+        for index in np.random.permutation(len(names)):
+            strength = self.strengths[names[index]]
+            steps.append((names[index], 1 + np.random.uniform(-strength, strength)))
+        return steps, np.random.normal(scale=self.lighting, size=3)
+
+    def transform(self, results):
+        img = results['img']
+        if img.ndim != 3 or img.shape[2] != 3:
+            raise UserError(
+                f'{results.get("img_path", "an image")} has shape {img.shape}, but '
+                'ColorJitterPCA needs [H, W, 3]: load it with mmdet_centernet.LoadImage')
+        steps, coefficients = self._draw()
+        mean_gray = GRAY_WEIGHTS @ cv2.mean(img)[:3]
+        # The result is own * img + gray * (grey of img) + constant.
+        own, gray, constant = 1., 0., 0.
+        for name, factor in steps:
+            own, gray, constant = factor * own, factor * gray, factor * constant
+            if name == 'contrast':
+                constant += (1 - factor) * mean_gray
+            elif name == 'saturation':
+                gray += 1 - factor
+        matrix = own * np.eye(3) + gray * GRAY_WEIGHTS
+        light = 255 * EIGENVECTORS @ (EIGENVALUES * coefficients)
+        results['img'] = cv2.transform(
+            img.astype(np.float32, copy=False),
+            np.column_stack([matrix, constant + light]).astype(np.float32))
+        return results
+
+    def __repr__(self):
+        options = ', '.join(f'{key}={value}' for key, value in self.strengths.items())
+        return f'{type(self).__name__}({options}, lighting={self.lighting})'

@@ -1,0 +1,94 @@
+"""Centre and scale warps of an image plane, as 3x3 matrices (numpy only).
+
+Convention: points are (x, y) in pixels, integer coordinates are pixel centres, matrices act
+on column vectors ``(x, y, 1)`` from the left, and boxes are ``(x1, y1, x2, y2)``. This is
+the frame of ``cv2.warpAffine`` and of the original implementation of CenterNet, which moves
+boxes and pixels by the same matrix; a mirrored pixel of an image of width W goes from ``x``
+to ``W - 1 - x`` (MMDetection's flip moves boxes to ``W - x``).
+"""
+import numpy as np
+
+
+def fit_zoom(size, out_size):
+    """Zoom at which an image of ``size`` just fits into ``out_size``.
+
+    For a square output this is the original's side / max(width, height). For other outputs
+    the original looks at the output's width alone, so that the image may stick out above
+    and below; here nothing is lost.
+
+    Args:
+        size (tuple[int, int]): (width, height), px.
+        out_size (tuple[int, int]): (width, height), px.
+
+    Returns:
+        float: output px per input px.
+    """
+    return min(out_size[0] / size[0], out_size[1] / size[1])
+
+
+def center_warp(center, zoom, out_size):
+    """Matrix that zooms about a point and puts it into the middle of the output.
+
+    ``x' = zoom * (x - center_x) + out_width / 2``, likewise for y (Objects as Points,
+    Sec. 5: random scaling and cropping).
+
+    Args:
+        center (tuple[float, float]): (x, y) in the input.
+        zoom (float): output px per input px, not zero.
+        out_size (tuple[int, int]): (width, height) of the output, px.
+
+    Returns:
+        ndarray[3, 3]: float64.
+    """
+    return np.array([
+        [zoom, 0, out_size[0] / 2 - zoom * center[0]],
+        [0, zoom, out_size[1] / 2 - zoom * center[1]],
+        [0, 0, 1]], dtype=np.float64)
+
+
+def flip_warp(width):
+    """Matrix that mirrors an image of this width left to right: ``x' = width - 1 - x``."""
+    return np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]], dtype=np.float64)
+
+
+def invert_warp(matrix):
+    """The way back.
+
+    Args:
+        matrix (ndarray[3, 3]): an invertible warp.
+
+    Returns:
+        ndarray[3, 3]: float64.
+    """
+    return np.linalg.inv(np.asarray(matrix, dtype=np.float64))
+
+
+def warp_points(points, matrix):
+    """Move points.
+
+    Args:
+        points (ndarray[..., 2]): (x, y).
+        matrix (ndarray[3, 3]): the warp.
+
+    Returns:
+        ndarray[..., 2]: float64.
+    """
+    points = np.asarray(points, dtype=np.float64)
+    matrix = np.asarray(matrix, dtype=np.float64)
+    moved = points @ matrix[:, :2].T + matrix[:, 2]
+    return moved[..., :2] / moved[..., 2:]
+
+
+def warp_boxes(boxes, matrix):
+    """Move boxes: the upright box around the four moved corners.
+
+    Args:
+        boxes (ndarray[N, 4]): (x1, y1, x2, y2).
+        matrix (ndarray[3, 3]): the warp; may mirror or turn.
+
+    Returns:
+        ndarray[N, 4]: float64, x1 <= x2 and y1 <= y2.
+    """
+    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    corners = warp_points(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2), matrix)
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
