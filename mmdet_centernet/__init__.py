@@ -4,11 +4,17 @@ Importing it makes mmdet importable without a compiled mmcv (so import it before
 lets torch read mmengine's checkpoints, and registers what configs can name. It builds
 nothing and imports no model.
 """
-from ._mmcv_ext import ensure_mmcv_ext
+from ._versions import check_versions
+
+check_versions()  # before anything that a wrong version could break
+
+from ._checkpoint import allow_training_checkpoints  # noqa: E402
+from ._mmcv_ext import ensure_mmcv_ext  # noqa: E402
 
 ensure_mmcv_ext()
+allow_training_checkpoints()
 
-from . import registry  # noqa: E402
+from . import pretrained, registry  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ['__version__', 'registry']
+__all__ = ['__version__', 'pretrained', 'registry']

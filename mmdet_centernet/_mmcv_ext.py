@@ -15,14 +15,13 @@ from typing import Any, Callable, NoReturn, Optional
 import torch
 from torch import Tensor
 
+from ._versions import MMCV_COMPILED, MMCV_LITE
 from .errors import UserError
 from .ops.nms import box_overlaps
 from .ops.nms import nms as plain_nms
 from .ops.soft_nms import METHODS, soft_nms
 
 EXT_NAME = 'mmcv._ext'
-BUILD_COMMAND = "pip install --no-build-isolation --no-binary mmcv mmcv==2.1.0 'setuptools<81'"
-LITE_COMMAND = 'pip uninstall -y mmcv && pip install --force-reinstall --no-deps mmcv-lite==2.1.0'
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
@@ -61,7 +60,7 @@ def _missing_op(name: str) -> Callable[..., NoReturn]:
         raise UserError(
             f"this needs mmcv's compiled operation '{name}', which mmcv-lite does not have: "
             f'use a model that does without it, or, with a C++ compiler, build it '
-            f'({BUILD_COMMAND}).')
+            f'({MMCV_COMPILED}).')
 
     raise_missing.__name__ = raise_missing.__qualname__ = name
     return raise_missing
@@ -117,5 +116,5 @@ def ensure_mmcv_ext() -> ModuleType:
         raise ImportError(
             f"mmcv's compiled operations ({compiled.origin}) do not load with torch "
             f'{torch.__version__} ({reason}): they were probably built against another torch; '
-            f'build them again ({BUILD_COMMAND} --force-reinstall --no-deps --no-cache-dir) or '
-            f'do without them ({LITE_COMMAND}).') from error
+            f'build them again ({MMCV_COMPILED} --force-reinstall --no-deps --no-cache-dir) or do '
+            f'without them (pip uninstall -y mmcv && {MMCV_LITE}).') from error
