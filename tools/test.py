@@ -1,0 +1,63 @@
+"""Test a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``."""
+import argparse
+import os
+import sys
+
+import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable without compiled ops)
+
+from mmdet_centernet.apis import cli
+from mmdet_centernet.errors import UserError
+
+
+def parse_args(argv=None):
+    """The command line."""
+    parser = argparse.ArgumentParser(description='Test a checkpoint on the config\'s test data')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to this file')
+    parser.add_argument('--show-dir', metavar='DIR',
+                        help='paint predictions beside the ground truth into this folder')
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def add_outputs(config, args):
+    """Have predictions written and painted where the user asked for it."""
+    if args.out:
+        if not args.out.endswith(('.pkl', '.pickle')):
+            raise UserError(f'--out {args.out} is written as a pickle: name it *.pkl')
+        metrics = config.test_evaluator
+        metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
+        config.test_evaluator = [*metrics, dict(type='mmdet.DumpDetResults',
+                                                out_file_path=os.path.abspath(args.out))]
+    if args.show_dir:
+        config.setdefault('default_hooks', {})
+        # An absolute path, because the hook puts it below the work_dir's time stamp otherwise.
+        config.default_hooks['visualization'] = dict(
+            type='mmdet.DetVisualizationHook', draw=True,
+            test_out_dir=os.path.abspath(args.show_dir))
+        config.visualizer = dict(type='mmdet.DetLocalVisualizer', name='visualizer')
+
+
+def main(argv=None):
+    """Test as the command line says."""
+    args = parse_args(argv)
+    config = cli.load_config(args.config, args.cfg_options, args.work_dir)
+    for key in ('test_dataloader', 'test_cfg', 'test_evaluator'):
+        if config.get(key) is None:
+            raise UserError(f'config {args.config} has no {key}: it cannot be tested')
+    cli.checked_checkpoint(args.checkpoint)
+    config.load_from, config.resume = args.checkpoint, False
+    add_outputs(config, args)
+    cli.set_up_device(config, args)
+    for hook in ('CheckNumClassesHook', 'CheckCheckpointHook', 'ProgressLineHook'):
+        cli.add_hook(config, f'mmdet_centernet.{hook}')
+    runner = cli.build_runner(config, args)
+    try:
+        runner.test()
+    finally:
+        cli.close_hooks(runner)
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))

@@ -1,0 +1,130 @@
+"""Train a detector: ``python tools/train.py configs/centernet_r18_dcn_140e_coco.py``."""
+import argparse
+import os
+import shlex
+import sys
+
+import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable without compiled ops)
+from mmengine.device import get_device
+
+from mmdet_centernet.apis import cli
+from mmdet_centernet.apis.checkpoint import is_local
+from mmdet_centernet.errors import UserError
+
+
+def parse_args(argv=None):
+    """The command line."""
+    parser = argparse.ArgumentParser(description='Train a detector')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+                        help='go on from this checkpoint, or from the last one in the work-dir')
+    parser.add_argument('--amp', action='store_true',
+                        help='mixed precision: float16 on GPUs, bfloat16 on CPUs')
+    parser.add_argument('--auto-scale-lr', action='store_true',
+                        help='scale the learning rate with the whole batch size')
+    parser.add_argument('--seed', type=int, help='of all random numbers')
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def use_mixed_precision(config):
+    """Replace the optimizer wrapper by the device's mixed-precision one."""
+    if config.optim_wrapper.get('type', 'OptimWrapper') != 'OptimWrapper':
+        if 'Amp' in config.optim_wrapper.type:
+            return
+        raise UserError(f'--amp cannot replace optim_wrapper.type={config.optim_wrapper.type}: '
+                        'choose a mixed-precision wrapper in the config')
+    if get_device() == 'cpu':
+        import mmdet_centernet.optim  # noqa: F401  (registers the wrapper)
+        config.optim_wrapper.type = 'mmdet_centernet.CPUAmpOptimWrapper'
+    else:
+        config.optim_wrapper.type = 'AmpOptimWrapper'
+        config.optim_wrapper.loss_scale = 'dynamic'
+
+
+def scale_learning_rate(config):
+    """Switch the config's ``auto_scale_lr`` on."""
+    if not config.get('auto_scale_lr') or 'base_batch_size' not in config.auto_scale_lr:
+        raise UserError('--auto-scale-lr needs to know which batch size the learning rate is '
+                        'meant for: set auto_scale_lr=dict(base_batch_size=N) in the config')
+    config.auto_scale_lr.enable = True
+
+
+def choose_start(config, args, is_main):
+    """Decide where weights come from, and keep an earlier run's checkpoints from being lost."""
+    resume = args.resume
+    if resume == 'auto' or (resume is None and config.get('resume')):
+        resume = cli.latest_checkpoint(config.work_dir) if resume or not config.get(
+            'load_from') else config.load_from
+        if resume is None and is_main:
+            print(f'nothing to resume in {config.work_dir}: training starts at the beginning')
+    if resume is not None:
+        meta = cli.checked_checkpoint(resume)
+        if is_local(resume) and not {'epoch', 'iter'} <= meta.keys():
+            raise UserError(f'checkpoint {resume} holds weights but no training state: start '
+                            f'from its weights with --cfg-options load_from={resume}')
+        config.resume, config.load_from = True, resume
+        # The order of images depends on the seed and is fixed before the checkpoint is read.
+        if config.get('randomness', {}).get('seed') is None and meta.get('seed') is not None:
+            config.randomness = dict(config.get('randomness', {}), seed=meta['seed'])
+        if is_main and is_local(resume):
+            inside = os.path.dirname(os.path.abspath(resume)) == os.path.abspath(config.work_dir)
+            report(cli.set_aside(config.work_dir, resume if inside else None,
+                                 os.path.getmtime(resume) if inside else None))
+        return
+    config.resume = False
+    start = config.get('load_from')
+    if start and is_local(start):
+        cli.checked_checkpoint(start)
+        if os.path.dirname(os.path.abspath(start)) == os.path.abspath(config.work_dir):
+            raise UserError(f'load_from={start} lies in the work-dir, whose checkpoints the '
+                            'training would replace: choose another --work-dir')
+    if is_main:
+        report(cli.set_aside(config.work_dir))
+
+
+def report(folder):
+    """Say where an earlier run's checkpoints went."""
+    if folder is not None:
+        print(f'checkpoints of an earlier run were moved to {folder}')
+
+
+def resume_hint(args, config):
+    """What to say after Ctrl-C."""
+    if cli.latest_checkpoint(config.work_dir) is None:
+        return 'stopped before the first checkpoint was saved'
+    arguments = [a for a in sys.argv if not a.startswith('--resume')]
+    if args.resume not in (None, 'auto'):
+        arguments = [a for a in arguments if a != args.resume]
+    return f'stopped; go on with: {shlex.join(["python", *arguments, "--resume"])}'
+
+
+def main(argv=None):
+    """Train as the command line says."""
+    args = parse_args(argv)
+    config = cli.load_config(args.config, args.cfg_options, args.work_dir)
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
+        if not config.get(key):
+            raise UserError(f'config {args.config} has no {key}: it cannot be trained')
+    if args.seed is not None:
+        config.randomness = dict(config.get('randomness', {}), seed=args.seed)
+    if args.auto_scale_lr:
+        scale_learning_rate(config)
+    cli.set_up_device(config, args)
+    if args.amp:
+        use_mixed_precision(config)
+    choose_start(config, args, is_main=cli.rank_of(args.launcher)[0] == 0)
+    for hook in ('CheckNumClassesHook', 'CheckCheckpointHook', 'CheckLossHook',
+                 'ProgressLineHook'):
+        cli.add_hook(config, f'mmdet_centernet.{hook}')
+    runner = cli.build_runner(config, args)
+    try:
+        runner.train()
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(resume_hint(args, config)) from stop
+    finally:
+        cli.close_hooks(runner)
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))
