@@ -82,7 +82,7 @@ def tile_spans(length, size, overlap):
 def grid_spans(length, parts):
     """Split ``[0, length)`` into ``parts`` spans that differ by one pixel at most."""
     edges = [round(i * length / parts) for i in range(parts + 1)]
-    return list(zip(edges[:-1], edges[1:]))
+    return list(zip(edges[:-1], edges[1:], strict=True))
 
 
 def cut_boxes(boxes, x_span, y_span, min_visible):
@@ -196,7 +196,8 @@ def convert_split(wheel, split, folder, options):
                     height=tile.shape[0], license=1, photo=photo,
                     photo_x=x_span[0], photo_y=y_span[0]))
                 cut, is_rest = cut_boxes(boxes, x_span, y_span, options['min_visible'])
-                for (x1, y1, x2, y2), rest in zip(cut.tolist(), is_rest.tolist()):
+                for (x1, y1, x2, y2), rest in zip(
+                        cut.tolist(), is_rest.tolist(), strict=True):
                     annotations.append(dict(
                         id=len(annotations) + 1, image_id=image_id, category_id=1,
                         bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1),

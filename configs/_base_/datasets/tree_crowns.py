@@ -1,0 +1,75 @@
+# Tree crowns in aerial photos, one class; made by tools/dataset_converters/tree_crowns.py.
+# Tests on the validation photo. The harder test (two photos of other forests):
+#   tools/test.py CONFIG CHECKPOINT --cfg-options \
+#     test_dataloader.dataset.ann_file=annotations/test.json \
+#     test_dataloader.dataset.data_prefix.img=test/ \
+#     test_evaluator.ann_file=data/tree_crowns/annotations/test.json
+dataset_type = 'mmdet_centernet.CocoDataset'
+data_root = 'data/tree_crowns/'
+metainfo = dict(classes=('tree', ), palette=[(220, 20, 60)])
+backend_args = None
+meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'homography_matrix')
+
+train_pipeline = [
+    dict(type='mmdet_centernet.LoadImage', backend_args=backend_args),
+    dict(type='mmdet.LoadAnnotations', with_bbox=True),
+    # A tile of 512 px fits the crop at 0.75 of its resolution; these scales put the zoom
+    # between 0.75 and 1.5 of the photo's, which testing keeps.
+    dict(
+        type='mmdet_centernet.CenterAffine',
+        crop_size=(384, 384),
+        scales=(0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
+    # Seen from above there is no up and down.
+    dict(type='mmdet.RandomFlip', prob=0.5, direction='vertical'),
+    dict(type='mmdet_centernet.ColorJitterPCA'),
+    dict(type='mmdet.PackDetInputs', meta_keys=meta_keys)
+]
+test_pipeline = [
+    dict(type='mmdet_centernet.LoadImage', backend_args=backend_args),
+    dict(type='mmdet_centernet.CenterPad', pad_mask=31),
+    # After the padding, so that the boxes stay in pixels of the original image.
+    dict(type='mmdet.LoadAnnotations', with_bbox=True),
+    dict(type='mmdet.PackDetInputs', meta_keys=meta_keys)
+]
+
+# With num_workers=0, set persistent_workers=False.
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='RepeatDataset',
+        # 42 tiles are five batches: an epoch of that length would be mostly start-up.
+        times=10,
+        dataset=dict(
+            type=dataset_type,
+            data_root=data_root,
+            metainfo=metainfo,
+            ann_file='annotations/train.json',
+            data_prefix=dict(img='train/'),
+            pipeline=train_pipeline,
+            backend_args=backend_args)))
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        metainfo=metainfo,
+        ann_file='annotations/val.json',
+        data_prefix=dict(img='val/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+        backend_args=backend_args))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(
+    type='mmdet.CocoMetric',
+    ann_file=data_root + 'annotations/val.json',
+    metric='bbox',
+    backend_args=backend_args)
+test_evaluator = val_evaluator
