@@ -11,7 +11,7 @@ from mmdet_centernet.errors import UserError
 
 def parse_args(argv=None):
     """The command line."""
-    parser = argparse.ArgumentParser(description='Test a checkpoint on the config\'s test data')
+    parser = argparse.ArgumentParser(description="Test a checkpoint on the config's test data")
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to this file')

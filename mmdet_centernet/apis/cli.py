@@ -87,7 +87,9 @@ def sentence_of(error):
                 '--auto-scale-lr), or train with --amp')
     if isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError,
                           IsADirectoryError)):
-        return _last_message(error)
+        if error.filename:
+            return f'{error.filename}: {error.strerror}'
+        return re.sub(r"^\[Errno \d+\] ([^:]+): '(.+)'$", r'\2: \1', _last_message(error))
     text = str(error)
     if isinstance(error, ValueError) and _is_ours(error):
         return _last_message(error)
@@ -142,7 +144,7 @@ def add_common_arguments(parser):
     parser.add_argument('--work-dir', help='folder for logs and checkpoints '
                         '(default: work_dirs/<name of the config>)')
     parser.add_argument('--cfg-options', nargs='+', action=_Options, metavar='KEY=VALUE',
-                        help='settings that replace the config\'s, e.g. '
+                        help="settings that replace the config's, e.g. "
                         'train_dataloader.batch_size=8; lists as key="[a,b]" or key=a,b')
     parser.add_argument('--launcher', choices=['none', *_RANK_VARIABLES], default='none',
                         help='what started several processes')

@@ -34,7 +34,7 @@ class CheckCheckpointHook(Hook):
             runner._train_loop, dict) and not runner._resume
         if starting and outcome.loaded > 0:
             runner.logger.warning(
-                f'{outcome.loaded} of the model\'s {outcome.total} tensors start from {path}, '
+                f"{outcome.loaded} of the model's {outcome.total} tensors start from {path}, "
                 f'the others at their initial values: {outcome.differences()}')
             return
         raise UserError(
