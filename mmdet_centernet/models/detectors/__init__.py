@@ -1,0 +1,4 @@
+"""Detectors: backbone, neck and head together."""
+from .centernet import CenterNet
+
+__all__ = ['CenterNet']

@@ -1,0 +1,4 @@
+"""Layers that backbones and necks share."""
+from .dcn import DCNv2
+
+__all__ = ['DCNv2']

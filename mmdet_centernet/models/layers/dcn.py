@@ -1,0 +1,60 @@
+"""DCNv2 layer: mmcv's parameters, and the fastest kernel that the machine has."""
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from mmcv.ops import ModulatedDeformConv2dPack, get_compiling_cuda_version
+from mmcv.ops import modulated_deform_conv2d as mmcv_deform_conv2d
+from torch import Tensor
+
+from ...ops.deform_conv import modulated_deform_conv2d
+from ...registry import MODELS
+
+
+def _torchvision_deform_conv2d(
+    x, offset, mask, weight, bias, stride, padding, dilation, groups, deform_groups
+):
+    """torchvision's kernel; it reads both kinds of groups off the shapes."""
+    from torchvision.ops import deform_conv2d
+
+    return deform_conv2d(x, offset, weight, bias, stride, padding, dilation, mask)
+
+
+@cache
+def _cuda_kernel() -> Callable:
+    """mmcv's kernel if mmcv was compiled with nvcc, else torchvision's, else ours."""
+    if get_compiling_cuda_version() != 'not available':
+        return mmcv_deform_conv2d
+    try:
+        import torchvision.ops  # noqa: F401
+    except (ImportError, RuntimeError):  # RuntimeError: built for another torch
+        return modulated_deform_conv2d
+    return _torchvision_deform_conv2d
+
+
+@MODELS.register_module()
+class DCNv2(ModulatedDeformConv2dPack):
+    """Modulated deformable convolution that predicts its own offsets and mask.
+
+    Parameters and state dict are those of ``mmcv.ops.ModulatedDeformConv2dPack``; only the
+    kernel differs. On a CUDA device it is mmcv's compiled one, or torchvision's. On a CPU,
+    and for export, it is the plain PyTorch formulation of
+    :func:`mmdet_centernet.ops.deform_conv.modulated_deform_conv2d`, which is faster there
+    than either compiled one.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
+        deform_groups, bias: as in ``ModulatedDeformConv2dPack``.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``Tensor[B, C, H, W]`` -> ``Tensor[B, O, H_out, W_out]``."""
+        # The first two thirds are K (y, x) pairs, the last third K mask logits.
+        pairs = 2 * self.deform_groups * self.kernel_size[0] * self.kernel_size[1]
+        offset, mask = self.conv_offset(x).tensor_split([pairs], dim=1)
+        exporting = torch.compiler.is_exporting() or torch.jit.is_tracing()
+        kernel = _cuda_kernel() if x.is_cuda and not exporting else modulated_deform_conv2d
+        return kernel(
+            x, offset, mask.sigmoid(), self.weight, self.bias, self.stride, self.padding,
+            self.dilation, self.groups, self.deform_groups,
+        )

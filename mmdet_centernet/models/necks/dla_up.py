@@ -1,0 +1,143 @@
+"""Iterative deep aggregation: a pyramid of features fused to its finest map."""
+from collections.abc import Sequence
+
+from mmcv.cnn import ConvModule
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ...registry import MODELS
+from ..layers import DCNv2
+from .upsample import fill_bilinear
+
+
+class IDAUp(nn.Module):
+    """Fuse maps of falling resolution, one after another, into those before them.
+
+    Map i is projected, upsampled to map 0's stride, added to the result so far and passed
+    through a node (Deep Layer Aggregation, arXiv:1707.06484, Sec. 3.1).
+
+    Args:
+        in_channels (Sequence[int]): channels of the maps, finest first.
+        channels (int): channels of the result.
+        factors (Sequence[int]): stride of each map over the first one's; the first is 1.
+        conv_cfg (dict, optional): config of the 3x3 convolutions.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        channels: int,
+        factors: Sequence[int],
+        conv_cfg: dict | None,
+    ) -> None:
+        super().__init__()
+
+        def conv(channels_in: int) -> ConvModule:
+            return ConvModule(
+                channels_in, channels, 3, padding=1, bias='auto', conv_cfg=conv_cfg,
+                norm_cfg=dict(type='BN'))
+
+        self.projections = nn.ModuleList(conv(c) for c in in_channels[1:])
+        self.nodes = nn.ModuleList(conv(channels) for _ in in_channels[1:])
+        self.upsamples = nn.ModuleList(
+            nn.ConvTranspose2d(
+                channels, channels, 2 * factor, stride=factor, padding=factor // 2,
+                groups=channels, bias=False)
+            for factor in factors[1:]
+        )
+
+    def init_weights(self) -> None:
+        """Deconvolutions begin as bilinear upsampling, plain convolutions as PyTorch's."""
+        for upsample in self.upsamples:
+            fill_bilinear(upsample)
+        for layer in (*self.projections, *self.nodes):
+            if not isinstance(layer.conv, DCNv2):
+                layer.conv.reset_parameters()
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The results on the way, as many as maps: ``maps[0]``, its fusion with
+        ``maps[1]``, the fusion of that with ``maps[2]``, and so on."""
+        results = [maps[0]]
+        for coarse, project, upsample, node in zip(
+            maps[1:], self.projections, self.upsamples, self.nodes, strict=True
+        ):
+            height, width = maps[0].shape[-2:]
+            fine = upsample(project(coarse))[..., :height, :width]  # odd sizes round up
+            results.append(node(fine + results[-1]))
+        return results
+
+
+@MODELS.register_module()
+class DLAUp(BaseModule):
+    """Pyramid neck by iterative deep aggregation (Objects as Points, Sec. 5, "DLA").
+
+    Round after round the two, three, ... coarsest maps are fused to the finest of them;
+    the best map of every round is kept, and a last aggregation fuses these to the finest
+    stride.
+
+    Args:
+        in_channels (Sequence[int]): channels of the backbone's features, finest first.
+        in_strides (Sequence[int]): their strides, each a power of two times the one before.
+        channels (Sequence[int], optional): if given, 1x1 convolutions first bring the
+            features to these widths, which the aggregation keeps; without it the
+            aggregation has the features' own widths, as the paper's DLA-34.
+        use_dcn (bool): deformable 3x3 convolutions (DCNv2), else plain ones.
+        init_cfg (dict, optional): mmengine initialisation.
+
+    Raises:
+        ValueError: if the sequences do not fit together or hold fewer than two maps.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        in_strides: Sequence[int],
+        channels: Sequence[int] | None = None,
+        use_dcn: bool = True,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        widths = list(channels or in_channels)
+        if not len(in_channels) == len(in_strides) == len(widths) >= 2:
+            raise ValueError(
+                f'in_channels = {in_channels}, in_strides = {in_strides} and channels = '
+                f'{channels} must have one entry per feature map, two at least.')
+        ratios = [coarse / fine for fine, coarse in zip(in_strides, in_strides[1:])]
+        if not all(ratio >= 2 and ratio.is_integer() and ratio % 2 == 0 for ratio in ratios):
+            raise ValueError(
+                f'in_strides = {in_strides}: each must be an even multiple of the one before.')
+        conv_cfg = dict(type=DCNv2) if use_dcn else None
+        self.inputs = nn.ModuleList(
+            ConvModule(before, after, 1, norm_cfg=dict(type='BN'))
+            for before, after in zip(in_channels, channels or (), strict=False)
+        )
+        self.fuse = IDAUp(
+            widths[:-1], widths[0],
+            [stride // in_strides[0] for stride in in_strides[:-1]], conv_cfg)
+        strides = list(in_strides)
+        rounds = []
+        for start in range(len(widths) - 2, -1, -1):
+            factors = [stride // strides[start] for stride in strides[start:]]
+            rounds.append(IDAUp(widths[start:], widths[start], factors, conv_cfg))
+            # What a round has fused has the width and stride of its finest map from now on.
+            widths[start + 1:] = [widths[start]] * (len(widths) - start - 1)
+            strides[start + 1:] = [strides[start]] * (len(strides) - start - 1)
+        self.rounds = nn.ModuleList(rounds)
+
+    def init_weights(self) -> None:
+        """Deconvolutions begin as bilinear upsampling."""
+        super().init_weights()
+        for aggregation in (*self.rounds, self.fuse):
+            aggregation.init_weights()
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor]:
+        """Features, finest first, to one map of the finest one's stride and width."""
+        maps = list(features)
+        if self.inputs:
+            maps = [project(x) for project, x in zip(self.inputs, maps, strict=True)]
+        best = []
+        for aggregation in self.rounds:
+            start = len(maps) - 1 - len(aggregation.nodes)
+            maps[start:] = aggregation(maps[start:])
+            best.insert(0, maps[-1])
+        return (self.fuse(best)[-1],)

@@ -1,0 +1,19 @@
+"""Bilinear start of deconvolutions."""
+import math
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def fill_bilinear(deconv: nn.ConvTranspose2d) -> None:
+    """Set the first input channel's kernel of every group to bilinear upsampling.
+
+    For a depthwise deconvolution that is all there is; in a dense one the other kernels
+    keep their values, as in the original.
+    """
+    size = deconv.kernel_size[0]
+    half = math.ceil(size / 2)
+    center = (2 * half - 1 - half % 2) / (2 * half)
+    line = 1 - (torch.arange(size) / half - center).abs()
+    deconv.weight[:, 0] = (line[:, None] * line).to(deconv.weight)

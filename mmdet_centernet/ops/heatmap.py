@@ -1,0 +1,239 @@
+"""Centre heat maps: draw Gaussian peaks, find peaks, read values at cells.
+
+Convention: a heat map is ``[B, C, H, W]``; positions are feature cells, xy, with a cell's
+index ``y * W + x``. Nothing here knows boxes, strides or tasks.
+"""
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class SparseHeatmap(NamedTuple):
+    """A heat map of Gaussian peaks, kept as the cells that a Gaussian reaches.
+
+    A training target is zero nearly everywhere: of the 21 million cells of a batch of
+    sixteen 512x512 images with 80 classes, a few thousand are not.
+
+    Attributes:
+        index (Tensor[M]): int64, cells reached, as positions in the flattened
+            ``[B, C, H, W]``. A cell that several Gaussians reach stands here several times.
+        value (Tensor[M]): in [0, 1], the final value of that cell (the largest of all
+            Gaussians), the same for every entry of one cell.
+        unique (Tensor[M]): bool, true for exactly one entry of each cell.
+        shape (tuple[int, int, int, int]): (B, C, H, W).
+    """
+
+    index: Tensor
+    value: Tensor
+    unique: Tensor
+    shape: tuple[int, int, int, int]
+
+    def num_peaks(self) -> Tensor:
+        """Number of cells that are exactly 1 (0-d tensor, float): the objects' centres."""
+        return ((self.value == 1) & self.unique).sum(dtype=self.value.dtype)
+
+    def to_dense(self) -> Tensor:
+        """The heat map itself, ``Tensor[B, C, H, W]``."""
+        dense = self.value.new_zeros(self.shape)
+        dense.view(-1)[self.index] = self.value
+        return dense
+
+
+def _window_entries(
+    centers: Tensor, radii: Tensor, planes: Tensor, half: int, feat_size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Indices and values of all cells in the window of half-side ``half`` of each object.
+
+    A Gaussian is the product of a row and a column, so two ``[N, 2 * half + 1]`` tables
+    hold all the arithmetic, and a cell costs one addition and one multiplication. Cells
+    outside the map or farther than the object's own radius get the value 0 and the index
+    of some cell inside the map, where a 0 changes nothing.
+    """
+    height, width = feat_size
+    step = torch.arange(-half, half + 1, device=centers.device)
+    radius = radii[:, None]
+    gauss = torch.exp(-18 * step**2 / (2 * radius + 1) ** 2)  # sigma = (2 r + 1) / 6
+    gauss = torch.where(step.abs() <= radius, gauss, 0.0)
+    x = centers[:, :1] + step
+    y = centers[:, 1:] + step
+    gauss_x = torch.where((x >= 0) & (x < width), gauss, 0.0)
+    gauss_y = torch.where((y >= 0) & (y < height), gauss, 0.0)
+    first_of_row = planes[:, None] * (height * width) + y.clamp(0, height - 1) * width
+    index = first_of_row[:, :, None] + x.clamp(0, width - 1)[:, None, :]
+    value = gauss_y[:, :, None] * gauss_x[:, None, :]
+    return index.flatten(), value.flatten()
+
+
+def draw_sparse_heatmap(
+    centers: Tensor,
+    radii: Tensor,
+    planes: Tensor,
+    shape: tuple[int, int, int, int],
+    max_radius: int | None = None,
+) -> SparseHeatmap:
+    """Draw one Gaussian peak per object of a whole batch (Objects as Points, Sec. 3).
+
+    ``Y[p, y, x] = max_n exp(-((x - x_n)^2 + (y - y_n)^2) / (2 s_n^2))`` over the objects
+    of plane ``p``, cut to the square of half-side ``r_n``; ``(x_n, y_n)`` is the integer
+    centre and ``s_n = (2 r_n + 1) / 6``.
+
+    Args:
+        centers (Tensor[N, 2]): int64, xy in cells, inside [0, W) x [0, H).
+        radii (Tensor[N]): int64, cells, >= 0; an object of radius -1 is not drawn.
+        planes (Tensor[N]): int64, ``image * C + label``, in [0, B * C).
+        shape (tuple[int, int, int, int]): (B, C, H, W).
+        max_radius (int, optional): an upper bound of ``radii`` known beforehand. With it
+            all objects share one window size and no value is read back from the device;
+            without it objects are grouped by radius, which is faster on a CPU.
+
+    Returns:
+        SparseHeatmap: float32 values.
+    """
+    feat_size = shape[2], shape[3]
+    if max_radius is None:
+        parts = [
+            _window_entries(centers[same], radii[same], planes[same], int(radius), feat_size)
+            for radius in radii[radii >= 0].unique().tolist()
+            for same in [radii == radius]
+        ]
+        if parts:
+            index = torch.cat([part[0] for part in parts])
+            value = torch.cat([part[1] for part in parts])
+        else:
+            index = torch.zeros(0, dtype=torch.int64, device=centers.device)
+            value = torch.zeros(0, device=centers.device)
+    else:
+        index, value = _window_entries(centers, radii, planes, max_radius, feat_size)
+
+    # Both buffers are left uninitialised but where they are used: a batch's heat map has
+    # some 80 MB, of which a few pages are touched.
+    cells = torch.Size(shape).numel()
+    largest = torch.empty(cells, dtype=value.dtype, device=value.device)
+    largest.scatter_(0, index, 0.0).scatter_reduce_(0, index, value, 'amax')
+    entry = torch.arange(len(index), dtype=torch.int32, device=index.device)
+    owner = torch.empty(cells, dtype=torch.int32, device=index.device)
+    owner.scatter_(0, index, entry)
+    return SparseHeatmap(index, largest[index], owner[index] == entry, shape)
+
+
+def draw_center_heatmap(
+    centers: Tensor,
+    radii: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    feat_size: tuple[int, int],
+) -> Tensor:
+    """Draw the centre heat map of one image (Objects as Points, Sec. 3).
+
+    Args:
+        centers (Tensor[N, 2]): xy in feature cells, inside [0, W) x [0, H); floored here.
+        radii (Tensor[N]): feature cells, >= 0; floored here.
+        labels (Tensor[N]): int64 in [0, num_classes).
+        num_classes (int): C.
+        feat_size (tuple[int, int]): (H, W).
+
+    Returns:
+        Tensor[C, H, W]: float32 in [0, 1]; exactly 1 at floored centres; zeros if N = 0.
+
+    Raises:
+        ValueError: if a centre lies outside the feature map, a radius is negative or a
+            label is not a class.
+    """
+    height, width = feat_size
+    size = torch.tensor([width, height], device=centers.device)
+    outside = ((centers < 0) | (centers >= size) | ~torch.isfinite(centers)).any(dim=1)
+    if outside.any():
+        item = int(outside.nonzero()[0])
+        raise ValueError(
+            f'centers[{item}] = {centers[item].tolist()} (x, y) is outside the feature map of '
+            f'width {width} and height {height}. Centres are in feature cells: divide input '
+            "pixels by the head's stride and drop objects whose centre was cropped away."
+        )
+    if not (radii >= 0).all():
+        item = int((~(radii >= 0)).nonzero()[0])
+        raise ValueError(
+            f'radii[{item}] = {radii[item].item()} is negative or not a number. Radii are in '
+            'feature cells, at least 0: look for boxes of negative size.'
+        )
+    unknown = (labels < 0) | (labels >= num_classes)
+    if unknown.any():
+        item = int(unknown.nonzero()[0])
+        raise ValueError(
+            f'labels[{item}] = {labels[item].item()} is not one of {num_classes} classes '
+            f'(0 to {num_classes - 1}). Compare num_classes with the data set.'
+        )
+    sparse = draw_sparse_heatmap(
+        centers.floor().long(), radii.floor().long(), labels, (1, num_classes, height, width)
+    )
+    return sparse.to_dense()[0]
+
+
+def local_maximum(heatmap: Tensor, kernel: int) -> Tensor:
+    """The largest value in the ``kernel`` x ``kernel`` neighbourhood of every cell.
+
+    Equal to ``max_pool2d`` of stride 1. On a CPU, where that kernel takes most of the time
+    of a whole decode, rows and columns are compared with shifted copies of themselves.
+    """
+    half = kernel // 2
+    if heatmap.device.type != 'cpu' or torch.jit.is_tracing() or torch.compiler.is_compiling():
+        return F.max_pool2d(heatmap, kernel, stride=1, padding=half)
+    for dim in (-1, -2):
+        source = heatmap
+        heatmap = source.clone()
+        size = source.shape[dim]
+        for shift in range(1, min(half, size - 1) + 1):
+            for ahead, behind in ((shift, 0), (0, shift)):
+                target = heatmap.narrow(dim, ahead, size - shift)
+                torch.maximum(target, source.narrow(dim, behind, size - shift), out=target)
+    return heatmap
+
+
+def find_peaks(
+    heatmap: Tensor, topk: int, kernel: int = 3
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the best local maxima of every image (Objects as Points, Sec. 3, "From points
+    to bounding boxes": all responses not below their 8-connected neighbours, best 100).
+
+    Works on logits as on probabilities. The ``topk`` best rows by their largest value hold
+    the ``topk`` best cells, so that only these rows are searched: no sort of a million
+    scores.
+
+    Args:
+        heatmap (Tensor[B, C, H, W]): any monotonic score.
+        topk (int): peaks to return, over all classes; fewer if the map has fewer cells.
+        kernel (int): odd side of the neighbourhood; 1 takes every cell as a peak.
+
+    Returns:
+        tuple[Tensor, Tensor, Tensor]: each [B, K], best first: ``scores`` (``-inf`` where
+        an image has fewer than K peaks), ``cells`` (int64 ``y * W + x``), ``labels`` (int64).
+    """
+    if kernel % 2 == 0 or kernel < 1:
+        raise ValueError(f'kernel = {kernel} of the peak search must be odd and positive (3).')
+    batch, classes, height, width = heatmap.shape
+    heatmap = heatmap.contiguous()
+    peaks = heatmap.masked_fill(local_maximum(heatmap, kernel) > heatmap, float('-inf'))
+    rows = peaks.view(batch, classes * height, width)
+    best_rows = rows.amax(dim=-1).topk(min(topk, classes * height), dim=-1).indices
+    candidates = rows.gather(1, best_rows[..., None].expand(-1, -1, width)).flatten(1)
+    scores, order = candidates.topk(min(topk, candidates.shape[1]), dim=-1)
+    row = best_rows.gather(1, order.div(width, rounding_mode='floor'))
+    labels = row.div(height, rounding_mode='floor')
+    cells = row % height * width + order % width
+    return scores, cells, labels
+
+
+def gather_cells(features: Tensor, cells: Tensor) -> Tensor:
+    """Read a feature map at cells.
+
+    Args:
+        features (Tensor[B, C, H, W]): the map.
+        cells (Tensor[B, K]): int64 ``y * W + x``.
+
+    Returns:
+        Tensor[B, K, C]: the channels at each cell.
+    """
+    channels = features.shape[1]
+    index = cells[:, None].expand(-1, channels, -1)
+    return features.flatten(2).gather(2, index).transpose(1, 2)
