@@ -32,7 +32,7 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
     checked.
     """
 
-    def COCOAPI(self, local_path):  # noqa: N802
+    def COCOAPI(self, local_path):
         """Read, check and index the annotation file.
 
         MMDetection's ``load_data_list`` calls it where it has the class of its COCO API.

@@ -7,9 +7,13 @@ boxes and pixels by the same matrix; a mirrored pixel of an image of width W goe
 to ``W - 1 - x`` (MMDetection's flip moves boxes to ``W - x``).
 """
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Size = tuple[int, int]
+Matrix = NDArray[np.float64]
 
 
-def fit_zoom(size, out_size):
+def fit_zoom(size: Size, out_size: Size) -> float:
     """Zoom at which an image of ``size`` just fits into ``out_size``.
 
     For a square output this is the original's side / max(width, height). For other outputs
@@ -26,7 +30,7 @@ def fit_zoom(size, out_size):
     return min(out_size[0] / size[0], out_size[1] / size[1])
 
 
-def center_warp(center, zoom, out_size):
+def center_warp(center: tuple[float, float], zoom: float, out_size: Size) -> Matrix:
     """Matrix that zooms about a point and puts it into the middle of the output.
 
     ``x' = zoom * (x - center_x) + out_width / 2``, likewise for y (Objects as Points,
@@ -46,12 +50,12 @@ def center_warp(center, zoom, out_size):
         [0, 0, 1]], dtype=np.float64)
 
 
-def flip_warp(width):
+def flip_warp(width: int) -> Matrix:
     """Matrix that mirrors an image of this width left to right: ``x' = width - 1 - x``."""
     return np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]], dtype=np.float64)
 
 
-def invert_warp(matrix):
+def invert_warp(matrix: ArrayLike) -> Matrix:
     """The way back.
 
     Args:
@@ -60,10 +64,11 @@ def invert_warp(matrix):
     Returns:
         ndarray[3, 3]: float64.
     """
-    return np.linalg.inv(np.asarray(matrix, dtype=np.float64))
+    inverse: Matrix = np.linalg.inv(np.asarray(matrix, dtype=np.float64))
+    return inverse
 
 
-def warp_points(points, matrix):
+def warp_points(points: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:
     """Move points.
 
     Args:
@@ -76,10 +81,11 @@ def warp_points(points, matrix):
     points = np.asarray(points, dtype=np.float64)
     matrix = np.asarray(matrix, dtype=np.float64)
     moved = points @ matrix[:, :2].T + matrix[:, 2]
-    return moved[..., :2] / moved[..., 2:]
+    cartesian: NDArray[np.float64] = moved[..., :2] / moved[..., 2:]
+    return cartesian
 
 
-def warp_boxes(boxes, matrix):
+def warp_boxes(boxes: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:
     """Move boxes: the upright box around the four moved corners.
 
     Args:
