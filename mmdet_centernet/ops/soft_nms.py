@@ -10,6 +10,8 @@ METHODS = ('naive', 'linear', 'gaussian')
 def _decay(overlaps: Tensor, method: str, iou_threshold: float, sigma: float) -> Tensor:
     """What a score is multiplied by, given the overlap with a better box (Sec. 3)."""
     if method == 'gaussian':
+        # Two boxes without area have no overlap to speak of: 0 / 0.
+        overlaps = overlaps.nan_to_num(nan=0.)
         return torch.exp(-(overlaps * overlaps) / sigma)
     reduced = torch.zeros_like(overlaps) if method == 'naive' else 1 - overlaps
     return torch.where(overlaps >= iou_threshold, reduced, torch.ones_like(overlaps))
@@ -39,8 +41,8 @@ def soft_nms(
     exp(-IoU^2 / sigma) (``gaussian``). A box whose score falls below ``min_score`` leaves;
     the very first one stays in any case. Equal scores are taken in the order in which
     mmcv's kernel takes them: it swaps the taken box with the first one left, and a
-    discarded one with the last. Unlike mmcv's, two boxes without area overlap by 0, not
-    by NaN.
+    discarded one with the last. Unlike with mmcv's, two boxes without area leave each
+    other's scores alone with every method; there ``gaussian`` makes them NaN.
 
     Args:
         boxes (Tensor[N, 4]): x1, y1, x2, y2.
@@ -69,7 +71,7 @@ def soft_nms(
             values[[taken, best]] = values[[best, taken]]
         rest, rest_scores = order[taken + 1:left], current[taken + 1:left]
         overlaps = box_overlaps(boxes[order[taken:taken + 1]], boxes[rest], offset=offset)[0]
-        weights = _decay(overlaps.nan_to_num(nan=0.), method, iou_threshold, sigma)
+        weights = _decay(overlaps, method, iou_threshold, sigma)
         rest_scores = rest_scores * weights
         positions = _fill_holes(~(rest_scores < min_score))
         taken, left = taken + 1, taken + 1 + len(positions)
