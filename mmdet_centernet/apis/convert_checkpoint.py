@@ -19,7 +19,7 @@ _MMDET_BRANCHES = {'heatmap_head': 'heatmap', 'wh_head': 'wh', 'offset_head': 'o
 
 
 def _is_ours(names):
-    return any(name.startswith('bbox_head.branches.') for name in names)
+    return any(name.startswith('bbox_head.stacks.') for name in names)
 
 
 def _is_mmdet(names):
@@ -31,7 +31,7 @@ def _rename_mmdet(name):
     """mmdet's parameter name to ours; backbone and neck share their names."""
     match = re.match(r'bbox_head\.(\w+_head)\.(.+)', name)
     if match and match.group(1) in _MMDET_BRANCHES:
-        return f'bbox_head.branches.{_MMDET_BRANCHES[match.group(1)]}.{match.group(2)}'
+        return f'bbox_head.stacks.0.{_MMDET_BRANCHES[match.group(1)]}.{match.group(2)}'
     # mmcv before 1.3 kept the offsets' convolution beside the deformable one, not within.
     return re.sub(r'(deconv_layers\.\d+\.conv)_offset\.', r'\1.conv_offset.', name)
 

@@ -1,0 +1,43 @@
+"""Paint what a checkpoint finds: ``python tools/demo_pictures.py CONFIG CHECKPOINT``."""
+import argparse
+import os
+import sys
+
+import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable without compiled ops)
+
+from mmdet_centernet.apis import cli
+from mmdet_centernet.apis.pictures import write_pictures
+
+
+def parse_args(argv=None):
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description='Paint ground truth, predictions and the centre heat map side by side')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out-dir', required=True, help='folder for the pictures')
+    parser.add_argument('--split', choices=['train', 'val', 'test'], default='val')
+    parser.add_argument('--count', type=int, default=6, help='number of images')
+    parser.add_argument('--score-thr', type=float, default=0.3,
+                        help='predictions below it are not drawn')
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Paint as the command line says."""
+    args = parse_args(argv)
+    config = cli.load_config(args.config, args.cfg_options)
+    if args.device == 'cpu':
+        cli.use_cpu()
+    pictures = list(write_pictures(config, args.checkpoint, args.out_dir, args.split,
+                                   args.count, args.score_thr))
+    print(f'\n{len(pictures)} pictures of the {args.split} images, ground truth beside '
+          'predictions and the heat map:')
+    for path in pictures:
+        print(f'  {os.path.relpath(path)}')
+    print(f'Look at them in {os.path.abspath(args.out_dir)}')
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))
