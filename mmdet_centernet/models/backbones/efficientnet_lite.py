@@ -94,7 +94,11 @@ class EfficientNetLite(BaseModule):
     Args:
         variant (str): ``'lite0'`` to ``'lite4'``; weights are published for lite0.
         out_strides (Sequence[int]): strides of the features to return, of 2 to 32.
-        norm_eval (bool): keep batch norms in eval mode while training.
+        frozen_stages (int): the stem and so many of the seven stages keep their weights and
+            batch norm statistics, and cost no backward pass; -1 freezes nothing. Stage 1
+            works at stride 2, stage 2 at stride 4; together they take more than half of a
+            training step.
+        norm_eval (bool): keep all batch norms in eval mode while training.
         init_cfg (dict, optional): mmengine initialisation, for instance
             ``dict(type='Pretrained', checkpoint='pretrained://efficientnet_lite0')``.
 
@@ -109,6 +113,7 @@ class EfficientNetLite(BaseModule):
         self,
         variant: str = 'lite0',
         out_strides: Sequence[int] = (4, 8, 16, 32),
+        frozen_stages: int = -1,
         norm_eval: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -118,6 +123,8 @@ class EfficientNetLite(BaseModule):
         unknown = set(out_strides) - {2, 4, 8, 16, 32}
         if unknown:
             raise ValueError(f'out_strides = {out_strides}: {sorted(unknown)} not among 2 to 32.')
+        if not -1 <= frozen_stages <= len(STAGES):
+            raise ValueError(f'frozen_stages = {frozen_stages} must lie in [-1, {len(STAGES)}].')
         width, depth = VARIANTS[variant]
         self.norm_eval = norm_eval
         self._conv_stem = SameConv2d(3, STEM_CHANNELS, 3, 2, bias=False)
@@ -126,6 +133,7 @@ class EfficientNetLite(BaseModule):
         last_of_stride: dict[int, int] = {}
         channels_of_stride: dict[int, int] = {}
         channels, total_stride = STEM_CHANNELS, 2
+        frozen_blocks = 0
         for stage, (kernel, stride, expand, out_channels, repeats) in enumerate(STAGES):
             out_channels = self._scaled_width(out_channels, width)
             # The first and the last stage are not deepened.
@@ -136,11 +144,18 @@ class EfficientNetLite(BaseModule):
                 blocks.append(MBConv(
                     channels, out_channels, kernel, stride if repeat == 0 else 1, expand))
                 channels = out_channels
+            if stage < frozen_stages:
+                frozen_blocks = len(blocks)
             last_of_stride[total_stride] = len(blocks) - 1
             channels_of_stride[total_stride] = channels
         self._blocks = nn.ModuleList(blocks)
         self._out_blocks = [last_of_stride[stride] for stride in out_strides]
         self.out_channels = [channels_of_stride[stride] for stride in out_strides]
+        self._frozen: list[nn.Module] = []
+        if frozen_stages >= 0:
+            self._frozen = [self._conv_stem, self._bn0, *blocks[:frozen_blocks]]
+            for module in self._frozen:
+                module.requires_grad_(False)
         self.register_load_state_dict_pre_hook(self._drop_classifier)
 
     @staticmethod
@@ -159,12 +174,15 @@ class EfficientNetLite(BaseModule):
                 del state_dict[key]
 
     def train(self, mode: bool = True) -> 'EfficientNetLite':
-        """Training mode, but for the batch norms if ``norm_eval``."""
+        """Training mode, but for what is frozen, and for batch norms if ``norm_eval``."""
         super().train(mode)
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+        if mode:
+            for module in self._frozen:
+                module.eval()
+            if self.norm_eval:
+                for module in self.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.eval()
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -1,5 +1,7 @@
 """The detector."""
+import torch
 from mmdet.models.detectors.single_stage import SingleStageDetector
+from torch import Tensor
 
 from ...registry import MODELS
 
@@ -15,3 +17,11 @@ class CenterNet(SingleStageDetector):
         backbone, neck, bbox_head, train_cfg, test_cfg, data_preprocessor, init_cfg: as in
             ``mmdet.SingleStageDetector``.
     """
+
+    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
+        """Images [B, 3, H, W] to the features that the head takes."""
+        if batch_inputs.device.type == 'cpu':
+            # oneDNN's convolutions on channels-last maps train two to three times faster,
+            # the gradients of depthwise ones above all.
+            batch_inputs = batch_inputs.contiguous(memory_format=torch.channels_last)
+        return super().extract_feat(batch_inputs)
