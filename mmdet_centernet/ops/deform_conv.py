@@ -17,7 +17,7 @@ def _split_channels(batch: int, channels: int, device: torch.device) -> int:
     """
     if device.type != 'cpu':
         return 1
-    wanted = -(-torch.get_num_threads() // batch)
+    wanted = -(-torch.get_num_threads() // max(batch, 1))
     while channels % wanted:
         wanted -= 1
     return wanted
