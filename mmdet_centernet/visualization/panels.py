@@ -199,7 +199,7 @@ def _draw_boxes(axes, bboxes, colors, scale, texts=None):
             size = min(7.5, points / (0.6 * max(len(texts[index]), 3)))
             if size >= _SMALLEST_TEXT:
                 axes.text(x1 + 1, y1 + 1, texts[index], fontsize=size, color='white',
-                          ha='left', va='top', clip_on=True, fontweight='medium',
+                          ha='left', va='top', clip_on=True,
                           path_effects=[withStroke(linewidth=1.2, foreground='#102018')])
 
 

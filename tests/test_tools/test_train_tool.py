@@ -89,9 +89,9 @@ def test_broken_config(tool, tmp_path, capsys, content, expected):
 
 def test_unknown_type_in_config(tool, tiny_data, tmp_path, capsys):
     config = write_config(tmp_path, tiny_data, 'unknown.py')
-    config.write_text(config.read_text().replace('mmdet.RandomFlip', 'mmdet.RandomFlap'))
+    config.write_text(config.read_text().replace('ColorJitterPCA', 'ColourJitterPCA'))
     assert tool('train.py', config, '--work-dir', tmp_path / 'work') == 1
-    assert 'mmdet.RandomFlap' in last_error(capsys)
+    assert 'mmdet_centernet.ColourJitterPCA' in last_error(capsys)
 
 
 def test_unknown_setting_in_config(tool, tiny_data, tmp_path, capsys):

@@ -64,16 +64,17 @@ model = dict(
 train_pipeline = [
     dict(type='mmdet_centernet.LoadImage'),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
-    dict(type='mmdet.Resize', scale=(64, 64), keep_ratio=False),
-    dict(type='mmdet.RandomFlip', prob=0.5),
-    dict(type='mmdet.PackDetInputs'),
+    dict(type='mmdet_centernet.CenterAffine', crop_size=(64, 64)),
+    dict(type='mmdet_centernet.ColorJitterPCA'),
+    dict(type='mmdet.PackDetInputs',
+         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')),
 ]
 test_pipeline = [
     dict(type='mmdet_centernet.LoadImage'),
-    dict(type='mmdet.Resize', scale=(64, 64), keep_ratio=False),
+    dict(type='mmdet_centernet.CenterPad', pad_mask=31),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(type='mmdet.PackDetInputs',
-         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'homography_matrix')),
 ]
 dataset = dict(
     type='mmdet_centernet.CocoDataset', data_root={data!r}, ann_file='train.json',

@@ -1,0 +1,127 @@
+"""Several processes, and a training that is killed: real processes of the operating system."""
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from tiny_project import ROOT, write_config
+
+KILLER = '''
+"""Kills the training in the middle of an epoch, as a power cut would."""
+import os
+import signal
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class KillerHook(Hook):
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.epoch == 1 and batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+'''
+
+
+def environment(**variables):
+    """This process's environment, the package's folder on the path, one thread."""
+    return dict(os.environ, PYTHONPATH=str(ROOT), PYTHON=sys.executable, OMP_NUM_THREADS='1',
+                **variables)
+
+
+def weights_of(path):
+    return torch.load(path, weights_only=True)['state_dict']
+
+
+def test_two_processes_train_and_test_on_the_cpu(tiny_data, tmp_path):
+    config = write_config(tmp_path, tiny_data, 'pair.py', epochs=1)
+    # A port of its own, in case that another run is going.
+    port = str(20000 + os.getpid() % 20000)
+    result = subprocess.run(
+        [ROOT / 'tools' / 'dist_train.sh', config, '2', '--device', 'cpu', '--work-dir',
+         tmp_path / 'work'], capture_output=True, text=True, env=environment(PORT=port))
+    assert result.returncode == 0, result.stderr
+    # Three images for each of the two, two in a batch.
+    assert 'epoch 1/1, iteration 2/2, loss' in result.stdout
+    # Only the first process talks.
+    assert result.stdout.count('iteration 2/2') == 1
+    log, = (tmp_path / 'work').glob('*/*.log')
+    assert 'GPU number: 2' in log.read_text()
+
+    result = subprocess.run(
+        [ROOT / 'tools' / 'dist_test.sh', config, tmp_path / 'work' / 'epoch_1.pth', '2',
+         '--device', 'cpu', '--work-dir', tmp_path / 'test', '--out', tmp_path / 'out.pkl'],
+        capture_output=True, text=True, env=environment(PORT=port))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count('coco/bbox_mAP:') == 1
+    assert (tmp_path / 'out.pkl').exists()
+
+
+@pytest.mark.parametrize('script, arguments', [
+    ('dist_train.sh', ['config.py']), ('dist_train.sh', ['config.py', '0']),
+    ('dist_test.sh', ['config.py', 'checkpoint.pth', 'two']), ('slurm_train.sh', ['a', 'b']),
+    ('slurm_test.sh', ['a', 'b', 'c'])])
+def test_scripts_say_how_they_are_called(script, arguments):
+    result = subprocess.run([ROOT / 'tools' / script, *arguments], capture_output=True,
+                            text=True)
+    assert result.returncode == 2
+    assert result.stderr.startswith('usage: ')
+
+
+@pytest.mark.parametrize('script, tool, arguments', [
+    ('slurm_train.sh', 'train.py', ['config.py', 'work', '--amp']),
+    ('slurm_test.sh', 'test.py', ['config.py', 'last.pth', '--out', 'a b.pkl'])])
+def test_slurm_scripts_hand_everything_over(tmp_path, script, tool, arguments):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nfor argument in "$@"; do echo "$argument"; done\n')
+    srun.chmod(0o755)
+    result = subprocess.run(
+        [ROOT / 'tools' / script, 'gpu', 'job', *arguments], capture_output=True, text=True,
+        env=environment(PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='16',
+                        SRUN_ARGS='--quotatype=spot --time=1:00'))
+    given = result.stdout.splitlines()
+    assert {'--partition=gpu', '--job-name=job', '--ntasks=16', '--ntasks-per-node=8',
+            '--quotatype=spot', '--time=1:00', str(ROOT / 'tools' / tool)} <= set(given)
+    assert {a for a in arguments if a != 'work'} <= set(given)
+    assert given[given.index('--launcher') + 1] == 'slurm'
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_killed_and_resumed_equals_undisturbed(tool, tiny_data, tmp_path, monkeypatch,
+                                               num_workers):
+    """The weights after the last epoch are the same to the bit.
+
+    Both runs go on from the checkpoint of the first epoch: the killed one through
+    ``--resume`` in its folder, the undisturbed one with that checkpoint in another folder.
+    """
+    (tmp_path / 'killer.py').write_text(KILLER)
+    plain = write_config(tmp_path, tiny_data, f'undisturbed{num_workers}.py', epochs=2,
+                         num_workers=num_workers)
+    deadly = write_config(
+        tmp_path, tiny_data, f'killed{num_workers}.py', epochs=2, num_workers=num_workers,
+        extra="custom_imports['imports'].append('killer')\n"
+        "custom_hooks = [dict(type='mmengine.KillerHook')]\n")
+    killed = subprocess.run(
+        [sys.executable, ROOT / 'tools' / 'train.py', deadly, '--work-dir', tmp_path / 'killed'],
+        capture_output=True, text=True,
+        env=dict(environment(), PYTHONPATH=f'{ROOT}:{tmp_path}'))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [p.name for p in (tmp_path / 'killed').glob('*.pth')] == ['epoch_1.pth']
+
+    start = tmp_path / 'killed' / 'epoch_1.pth'
+    assert tool('train.py', plain, '--work-dir', tmp_path / 'undisturbed', '--resume',
+                start) == 0
+    again = write_config(tmp_path, tiny_data, f'again{num_workers}.py', epochs=2,
+                         num_workers=num_workers)
+    assert tool('train.py', again, '--work-dir', tmp_path / 'killed', '--resume') == 0
+
+    first = weights_of(start)
+    expected = weights_of(tmp_path / 'undisturbed' / 'epoch_2.pth')
+    resumed = weights_of(tmp_path / 'killed' / 'epoch_2.pth')
+    assert expected.keys() == resumed.keys()
+    for name, value in expected.items():
+        assert torch.equal(value, resumed[name]), name
+    assert not torch.equal(first['backbone.conv1.weight'], resumed['backbone.conv1.weight'])

@@ -1,0 +1,155 @@
+"""tools/test.py and tools/demo_pictures.py, called as their command lines call them."""
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tiny_project import HEIGHT, WIDTH, write_config, write_data
+
+from mmdet_centernet.apis.checkpoint import read_checkpoint
+
+
+def last_error(capsys):
+    """The sentence that a tool printed."""
+    error, = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]
+    return error
+
+
+def test_predictions_pictures_and_metrics(tool, trained, tmp_path, capsys):
+    config, work = trained
+    two = tmp_path / 'two_metrics.py'
+    two.write_text(config.read_text() + (
+        "test_evaluator = [val_evaluator, dict(type='mmdet.VOCMetric', metric='mAP', "
+        "eval_mode='11points')]\n"))
+    assert tool('test.py', two, work / 'epoch_2.pth', '--work-dir', tmp_path / 'work', '--out',
+                tmp_path / 'out.pkl', '--show-dir', tmp_path / 'shown') == 0
+    text = capsys.readouterr().out
+    assert 'coco/bbox_mAP' in text and 'pascal_voc/mAP' in text
+    # As written by this very test: plain tensors in dictionaries.
+    predictions = pickle.loads((tmp_path / 'out.pkl').read_bytes())
+    assert len(predictions) == 6
+    assert {'bboxes', 'scores', 'labels'} <= predictions[0]['pred_instances'].keys()
+    pictures = sorted((tmp_path / 'shown').glob('*.png'))
+    assert len(pictures) == 6
+    assert cv2.imread(str(pictures[0])).shape[1] >= 2 * WIDTH  # truth beside predictions
+
+
+def test_out_must_be_a_pickle(tool, trained, capsys):
+    config, work = trained
+    assert tool('test.py', config, work / 'epoch_2.pth', '--out', 'result.json') == 1
+    assert '*.pkl' in last_error(capsys)
+
+
+def test_missing_checkpoint_names_those_there(tool, trained, capsys):
+    config, work = trained
+    assert tool('test.py', config, work / 'epoch_7.pth') == 1
+    error = last_error(capsys)
+    assert 'epoch_7.pth does not exist' in error and 'epoch_2.pth' in error
+
+
+def test_truncated_checkpoint(tool, trained, tmp_path, capsys):
+    config, work = trained
+    whole = (work / 'epoch_2.pth').read_bytes()
+    (tmp_path / 'cut.pth').write_bytes(whole[:len(whole) // 2])
+    assert tool('test.py', config, tmp_path / 'cut.pth') == 1
+    assert 'cut.pth is cut off' in last_error(capsys)
+
+
+class _Malicious:
+    def __reduce__(self):
+        return eval, ("open('harmed', 'w')", )
+
+
+@pytest.mark.parametrize('content, expected', [
+    (b'', 'is empty'),
+    (b'<html>not found</html>', 'not a PyTorch checkpoint'),
+    ({'meta': {}}, 'holds no weights'),
+    ([1, 2], 'holds a list'),
+    (_Malicious(), 'not plain data'),
+])
+def test_file_that_is_no_checkpoint(tool, trained, tmp_path, capsys, monkeypatch, content,
+                                    expected):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / 'strange.pth'
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    config, _ = trained
+    assert tool('test.py', config, path, '--work-dir', tmp_path / 'work') == 1
+    error = last_error(capsys)
+    assert 'strange.pth' in error and expected in error
+    assert not (tmp_path / 'harmed').exists()
+
+
+def test_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match='is a folder'):
+        read_checkpoint(tmp_path)
+
+
+def test_checkpoint_of_another_model(tool, trained, tmp_path, capsys):
+    config, work = trained
+    other = tmp_path / 'other_model.py'
+    other.write_text(config.read_text().replace('base_channels=8', 'base_channels=16').replace(
+        'in_channels=16', 'in_channels=32'))
+    assert tool('test.py', other, work / 'epoch_2.pth', '--work-dir', tmp_path / 'work') == 1
+    error = last_error(capsys)
+    assert 'is not of this model' in error
+    assert 'backbone.conv1.weight (8, 3, 7, 7) in the file, (16, 3, 7, 7) in the model' in error
+
+
+@pytest.mark.parametrize('change, expected', [
+    (lambda weights: weights.pop('backbone.conv1.weight'),
+     '1 missing (backbone.conv1.weight)'),
+    (lambda weights: weights.update(extra=torch.zeros(1)), '1 unknown to the model (extra)'),
+])
+def test_one_tensor_is_enough_to_stop(tool, trained, tmp_path, capsys, change, expected):
+    config, work = trained
+    weights = torch.load(work / 'epoch_2.pth', weights_only=True)['state_dict']
+    change(weights)
+    torch.save(dict(state_dict=weights), tmp_path / 'nearly.pth')
+    assert tool('test.py', config, tmp_path / 'nearly.pth', '--work-dir',
+                tmp_path / 'work') == 1
+    assert expected in last_error(capsys)
+
+
+def test_bare_weights_and_parallel_prefix_are_read(tool, trained, tmp_path):
+    config, work = trained
+    weights = torch.load(work / 'epoch_2.pth', weights_only=True)['state_dict']
+    bare = tmp_path / 'bare.py'
+    bare.write_text(config.read_text())
+    torch.save({f'module.{k}': v for k, v in weights.items()}, tmp_path / 'bare.pth')
+    assert tool('test.py', bare, tmp_path / 'bare.pth', '--work-dir', tmp_path / 'work') == 0
+
+
+def test_number_of_classes_of_the_test_data(tool, trained, tmp_path, capsys):
+    config, work = trained
+    data = write_data(tmp_path, 2, classes=('square', 'disc', 'star'))
+    three = write_config(tmp_path, data, 'three.py', classes=('square', 'disc', 'star'),
+                         num_classes=2)
+    assert tool('test.py', three, work / 'epoch_2.pth', '--work-dir', tmp_path / 'work') == 1
+    error = last_error(capsys)
+    assert 'has 3 classes' in error and 'predicts 2' in error
+
+
+def test_demo_pictures(tool, trained, tmp_path, capsys):
+    config, work = trained
+    assert tool('demo_pictures.py', config, work / 'epoch_2.pth', '--out-dir',
+                tmp_path / 'pictures', '--count', 2, '--score-thr', 0.05) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert str(tmp_path / 'pictures') in lines[-1]
+    pictures = sorted((tmp_path / 'pictures').glob('*.png'))
+    assert len(pictures) == 2
+    picture = cv2.imread(str(pictures[0]))
+    height, width = picture.shape[:2]
+    assert width / height == pytest.approx(3 * WIDTH / HEIGHT, rel=0.4)
+    assert np.unique(picture.reshape(-1, 3), axis=0).shape[0] > 100
+
+
+def test_demo_pictures_without_the_split(tool, trained, tmp_path, capsys):
+    config, work = trained
+    bare = tmp_path / 'no_val.py'
+    bare.write_text(config.read_text() + 'val_dataloader = None\n')
+    assert tool('demo_pictures.py', bare, work / 'epoch_2.pth', '--out-dir', tmp_path) == 1
+    assert 'val_dataloader' in last_error(capsys)
