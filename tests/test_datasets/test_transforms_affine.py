@@ -138,10 +138,11 @@ def test_objects_are_cut_kept_and_dropped():
              [20, 20, 60, 60],   # its centre is outside, its corner inside
              [45, 45, 55, 55],   # inside
              [10, 10, 90, 90],   # around everything
-             [30, 50, 50, 50]]   # no height
-    sample = make_sample(100, 100, boxes, labels=[5, 6, 7, 8, 9])
-    sample['gt_ignore_flags'][:] = [0, 1, 0, 0, 0]
-    # Shows x and y from 40.5 to 59.5 ... at zoom 1.
+             [52, 60, 58, 60],   # no height
+             [60, 52, 60, 58]]   # no width
+    sample = make_sample(100, 100, boxes, labels=[5, 6, 7, 8, 9, 10])
+    sample['gt_ignore_flags'][:] = [0, 1, 0, 0, 0, 0]
+    # The crop is x and y from 50 to 70, at zoom 1.
     out = fix_draw(CenterAffine((20, 20)), (60, 60), 0.2, False)(sample)
     np.testing.assert_allclose(
         out['gt_bboxes'].tensor, [[0, 0, 10, 10], [0, 0, 5, 5], [0, 0, 20, 20]], atol=1e-4)

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmdet_centernet.ops.affine import (
-    center_warp, fit_zoom, flip_warp, invert_warp, warp_boxes, warp_points)
+    center_warp,
+    fit_zoom,
+    flip_warp,
+    invert_warp,
+    warp_boxes,
+    warp_points,
+)
 
 sides = st.integers(1, 4000)
 zooms = st.floats(0.1, 8)
