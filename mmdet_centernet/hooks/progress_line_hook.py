@@ -75,7 +75,7 @@ class ProgressLineHook(Hook):
                           if type(h) is logging.StreamHandler]
         if sys.stdout.isatty():
             self._progress = Progress(
-                TextColumn('{task.description}'), BarColumn(bar_width=24),
+                TextColumn('{task.description}'), BarColumn(bar_width=12),
                 TextColumn('{task.fields[text]}'), console=Console(file=sys.stdout),
                 transient=True)
             self._progress.start()
@@ -121,7 +121,7 @@ class ProgressLineHook(Hook):
         epochs = f'epoch {runner.epoch + 1}/{runner.max_epochs}, ' if runner.max_epochs else ''
         left = self._seconds_left(runner, done) if self._train_iters > 1 else None
         self._show(f'{epochs}iteration {done}/{runner.max_iters}', done, runner.max_iters,
-                   [self._losses(runner), f'{duration(left)} left' if left is not None else ''])
+                   [f'{duration(left)} left' if left is not None else '', self._losses(runner)])
 
     def before_val_epoch(self, runner):
         """Start the clock of the validation."""
@@ -165,6 +165,7 @@ class ProgressLineHook(Hook):
     def _show(self, head, done, total, parts):
         text = ', '.join(part for part in parts if part)
         if self._progress:
+            # A narrow terminal cuts the end off: the parts of the loss.
             self._progress.update(self._task, description=head, completed=done, total=total,
                                   text=text)
         else:

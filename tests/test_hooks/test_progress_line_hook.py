@@ -71,7 +71,7 @@ def test_plain_lines_come_now_and_then(clock, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         'epoch 1/2, iteration 1/10, loss 3.000 (wh 1)',
-        'epoch 1/2, iteration 4/10, loss 3.000 (wh 1), 48 s left']
+        'epoch 1/2, iteration 4/10, 48 s left, loss 3.000 (wh 1)']
     hook.after_run(runner)
 
 
@@ -86,7 +86,8 @@ def test_time_left_counts_validations_to_come(clock, capsys):
     runner.epoch = 1
     train(hook, runner, clock, 1, seconds=1)
     # 14 iterations and three validations
-    assert capsys.readouterr().out.splitlines()[-1].endswith(' 1 min 44 s left')
+    assert capsys.readouterr().out.splitlines()[-1].startswith(
+        'epoch 2/4, iteration 6/20, 1 min 44 s left')
     hook.close()
 
 
@@ -132,7 +133,7 @@ def test_live_line_stays_below_the_log(clock, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, 'stdout', terminal)
     monkeypatch.setitem(os.environ, 'TERM', 'xterm')
-    monkeypatch.setitem(os.environ, 'COLUMNS', '100')
+    monkeypatch.setitem(os.environ, 'COLUMNS', '80')
     runner = make_runner('live', terminal)
     hook = ProgressLineHook(refresh_seconds=0)
     hook.before_run(runner)
@@ -141,7 +142,7 @@ def test_live_line_stays_below_the_log(clock, monkeypatch):
     hook.close()
     hook.close()
     text = terminal.getvalue()
-    assert 'epoch 1/2, iteration 3/10' in text and '14 s left' in text
+    assert 'epoch 1/2, iteration 3/10' in text and '14 s left, loss 3.000' in text
     assert 'Saving checkpoint' in text
     # The cursor is shown again and the logger writes to the terminal itself.
     assert text.rindex('\x1b[?25h') > text.rindex('\x1b[?25l')

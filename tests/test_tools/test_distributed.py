@@ -125,3 +125,69 @@ def test_killed_and_resumed_equals_undisturbed(tool, tiny_data, tmp_path, monkey
     for name, value in expected.items():
         assert torch.equal(value, resumed[name]), name
     assert not torch.equal(first['backbone.conv1.weight'], resumed['backbone.conv1.weight'])
+
+
+GRADIENTS = '''
+"""Losses and gradients of one training step on this process's share of a batch."""
+import os
+import sys
+
+import torch
+
+import mmdet_centernet  # noqa: F401
+from mmdet_centernet.apis.cli import load_config
+from mmdet_centernet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+
+config, target = sys.argv[1:]
+rank, world_size = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+if world_size > 1:
+    torch.distributed.init_process_group('gloo')
+init_default_scope('mmdet')
+torch.manual_seed(0)
+# In evaluation mode: statistics of batch norm are each process's own, in any detector.
+model = MODELS.build(load_config(config).model).double().eval()
+images = torch.rand(4, 3, 64, 96, dtype=torch.float64)
+samples = []
+for index in range(4):
+    sample = DetDataSample(metainfo=dict(img_shape=(64, 96), batch_input_shape=(64, 96)))
+    corner = torch.rand(5 * index, 2, dtype=torch.float64) * 40  # the first has no object
+    size = 8 + torch.rand(5 * index, 2, dtype=torch.float64) * 12
+    sample.gt_instances = InstanceData(
+        bboxes=torch.cat((corner, corner + size), dim=1), labels=torch.arange(5 * index) % 2)
+    samples.append(sample)
+share = slice(rank * 4 // world_size, (rank + 1) * 4 // world_size)
+wrapped = model if world_size == 1 else torch.nn.parallel.DistributedDataParallel(model)
+losses = wrapped(images[share], samples[share], mode='loss')
+sum(losses.values()).backward()
+losses = {k: v.detach().clone() for k, v in losses.items()}
+if world_size > 1:
+    for value in losses.values():
+        torch.distributed.all_reduce(value)
+        value /= world_size
+if rank == 0:
+    torch.save(dict(losses, **{n: p.grad for n, p in model.named_parameters()}), target)
+'''
+
+
+def test_two_half_batches_are_one_whole(tiny_data, tmp_path):
+    """Losses and gradients to 1e-6 relative.
+
+    All is float64 but the heat-map loss, which is always computed in float32.
+    """
+    config = write_config(tmp_path, tiny_data, 'halves.py', use_dcn=True)
+    script = tmp_path / 'gradients.py'
+    script.write_text(GRADIENTS)
+    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    for processes, launched in ((1, []), (2, launcher)):
+        result = subprocess.run(
+            [sys.executable, *launched, script, config, tmp_path / f'{processes}.pth'],
+            capture_output=True, text=True, env=environment())
+        assert result.returncode == 0, result.stderr
+    one, two = (torch.load(tmp_path / f'{n}.pth', weights_only=True) for n in (1, 2))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-6, atol=1e-9, msg=name)
+    assert one['backbone.conv1.weight'].abs().max() > 1e-6
