@@ -44,6 +44,8 @@ def build(tmp_path):
         (tmp_path / 'ann.json').write_text(data if isinstance(data, str) else json.dumps(data))
         if classes:
             options['metainfo'] = dict(classes=classes)
+        # MMEngine's serialising collects garbage, which takes most of a test's time.
+        options.setdefault('serialize_data', False)
         return CocoDataset(
             data_root=str(tmp_path), ann_file='ann.json', data_prefix=dict(img='img/'),
             **options)
@@ -218,7 +220,7 @@ def test_wrappers(build):
 
 
 def test_lazy_init(build):
-    dataset = build(content(GOOD), lazy_init=True)
+    dataset = build(content(GOOD), lazy_init=True, serialize_data=True)
     assert not dataset._fully_initialized
     dataset.full_init()
     dataset.full_init()

@@ -40,6 +40,8 @@ def build(tmp_path):
             cv2.imwrite(str(root / f'JPEGImages/{name}.jpg'), np.zeros((40, 60, 3), np.uint8))
         if classes:
             options['metainfo'] = dict(classes=classes)
+        # MMEngine's serialising collects garbage, which takes most of a test's time.
+        options.setdefault('serialize_data', False)
         return dataset(
             data_root=str(tmp_path), ann_file='VOC2007/ImageSets/Main/some.txt',
             data_prefix=dict(sub_data_root='VOC2007/'), **options)

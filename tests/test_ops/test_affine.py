@@ -2,7 +2,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmdet_centernet.ops.affine import (
@@ -17,6 +17,8 @@ from mmdet_centernet.ops.affine import (
 sides = st.integers(1, 4000)
 zooms = st.floats(0.1, 8)
 coordinates = st.floats(-100, 4100)
+# A busy machine is no failure.
+unhurried = settings(deadline=None)
 
 
 def reference_points(points, center, zoom, out_size, flip_width=None):
@@ -30,6 +32,7 @@ def reference_points(points, center, zoom, out_size, flip_width=None):
     return np.array(moved).reshape(-1, 2)
 
 
+@unhurried
 @given(width=sides, height=sides, out_width=sides, out_height=sides, zoom=zooms,
        points=st.lists(st.tuples(coordinates, coordinates), max_size=4), flip=st.booleans())
 def test_warp_matches_reference_and_inverse(
@@ -45,6 +48,7 @@ def test_warp_matches_reference_and_inverse(
     np.testing.assert_allclose(warp_points(moved, invert_warp(matrix)), points, atol=1e-6)
 
 
+@unhurried
 @given(width=sides, height=sides, zoom=zooms, x=st.floats(0, 1), y=st.floats(0, 1))
 def test_round_trip_through_float32(width, height, zoom, x, y):
     """The matrix that a sample keeps is float32; that costs no thousandth of a pixel."""
@@ -55,6 +59,7 @@ def test_round_trip_through_float32(width, height, zoom, x, y):
     np.testing.assert_allclose(back, points, atol=1e-3)
 
 
+@unhurried
 @given(side=st.integers(8, 2048), other=st.integers(8, 2048), out=st.integers(32, 1024),
        scale=st.floats(0.6, 1.4), x=st.floats(0, 1), y=st.floats(0, 1))
 def test_square_outputs_match_three_point_construction(side, other, out, scale, x, y):
@@ -88,6 +93,7 @@ def test_flipped_pixels_follow_the_matrix():
     np.testing.assert_array_equal(flipped, image[:, ::-1])
 
 
+@unhurried
 @given(st.lists(st.tuples(coordinates, coordinates, coordinates, coordinates), max_size=3),
        st.floats(-3.2, 3.2))
 def test_boxes_are_the_hull_of_their_corners(boxes, angle):
