@@ -8,7 +8,9 @@ PY := $(VENV)/bin/python
 WORK_DIR := work_dirs/demo
 
 SET_UP_FROM := requirements.txt $(wildcard requirements/*.txt) setup.py
-PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint requirements/tested.txt
+# Python compiles what it imports; compiling all of PyTorch takes longer than the rest.
+PIP_INSTALL := -m pip install --quiet --no-compile --disable-pip-version-check \
+               --constraint requirements/tested.txt
 NEEDED := --requirement requirements.txt --requirement requirements/demo.txt \
           --requirement requirements/tests.txt --requirement requirements/lint.txt
 
