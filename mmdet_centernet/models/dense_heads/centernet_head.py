@@ -125,11 +125,7 @@ class CenterNetHead(BaseCenterHead):
             local_maximum_kernel=cfg.get('local_maximum_kernel', 3),
         )
         if rescale:
-            back = self.input_to_original(batch_img_metas, bboxes)
-            corners = bboxes.view(len(bboxes), -1, 2)
-            corners = corners @ back[:, :2, :2].mT + back[:, None, :2, 2]
-            corners = corners.view(*bboxes.shape[:2], 2, 2)  # a flip swaps left and right
-            bboxes = torch.cat((corners.amin(dim=2), corners.amax(dim=2)), dim=-1)
+            bboxes = self._transform(bboxes, self.input_to_original(batch_img_metas, bboxes))
         results = []
         for boxes, score, label in zip(bboxes, scores, labels, strict=True):
             keep = score > cfg.get('score_thr', 0.0)
@@ -141,6 +137,19 @@ class CenterNetHead(BaseCenterHead):
                 bboxes=boxes[:max_per_img], scores=score[:max_per_img],
                 labels=label[:max_per_img]))
         return results
+
+    @staticmethod
+    def _transform(bboxes: Tensor, matrices: Tensor) -> Tensor:
+        """Boxes [B, K, 4] through affine matrices [B, 3, 3]; upright boxes around the result.
+
+        Centres are mapped and half sizes scaled, so that left stays left through a flip, and
+        a predicted size below zero stays what it is.
+        """
+        corner, opposite = bboxes[..., :2], bboxes[..., 2:]
+        linear = matrices[:, :2, :2].mT
+        center = (corner + opposite) / 2 @ linear + matrices[:, None, :2, 2]
+        half = (opposite - corner) / 2 @ linear.abs()
+        return torch.cat((center - half, center + half), dim=-1)
 
     @staticmethod
     def _at_least_one(count: Tensor) -> Tensor:
