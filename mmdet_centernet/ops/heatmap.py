@@ -17,11 +17,11 @@ class SparseHeatmap(NamedTuple):
     sixteen 512x512 images with 80 classes, a few thousand are not.
 
     Attributes:
-        index (Tensor[M]): int64, cells reached, as positions in the flattened
+        index (Tensor[M]): int64, ascending, cells reached, as positions in the flattened
             ``[B, C, H, W]``. A cell that several Gaussians reach stands here several times.
         value (Tensor[M]): in [0, 1], the final value of that cell (the largest of all
             Gaussians), the same for every entry of one cell.
-        unique (Tensor[M]): bool, true for exactly one entry of each cell.
+        unique (Tensor[M]): bool, true for the first entry of each cell.
         shape (tuple[int, int, int, int]): (B, C, H, W).
     """
 
@@ -107,15 +107,15 @@ def draw_sparse_heatmap(
     else:
         index, value = _window_entries(centers, radii, planes, max_radius, feat_size)
 
-    # Both buffers are left uninitialised but where they are used: a batch's heat map has
-    # some 80 MB, of which a few pages are touched.
-    cells = torch.Size(shape).numel()
-    largest = torch.empty(cells, dtype=value.dtype, device=value.device)
-    largest.scatter_(0, index, 0.0).scatter_reduce_(0, index, value, 'amax')
-    entry = torch.arange(len(index), dtype=torch.int32, device=index.device)
-    owner = torch.empty(cells, dtype=torch.int32, device=index.device)
-    owner.scatter_(0, index, entry)
-    return SparseHeatmap(index, largest[index], owner[index] == entry, shape)
+    # Sorting brings the entries of a cell together. (Scattering them into a dense map would
+    # touch memory all over the 80 MB of a batch's heat map.)
+    index, order = index.sort()
+    value = value[order]
+    unique = torch.ones_like(index, dtype=torch.bool)
+    unique[1:] = index[1:] != index[:-1]
+    cell = unique.cumsum(0) - 1
+    largest = torch.zeros_like(value).scatter_reduce_(0, cell, value, 'amax')
+    return SparseHeatmap(index, largest[cell], unique, shape)
 
 
 def draw_center_heatmap(
