@@ -18,8 +18,9 @@ def parse_args(argv=None):
     parser.add_argument('--out-dir', required=True, help='folder for the pictures')
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='val')
     parser.add_argument('--count', type=int, default=6, help='number of images')
-    parser.add_argument('--score-thr', type=float, default=0.3,
+    parser.add_argument('--score-thr', type=float, default=0.25,
                         help='predictions below it are not drawn')
+    parser.add_argument('--format', choices=['png', 'jpg'], default='png')
     cli.add_common_arguments(parser)
     return parser.parse_args(argv)
 
@@ -31,7 +32,7 @@ def main(argv=None):
     if args.device == 'cpu':
         cli.use_cpu()
     pictures = list(write_pictures(config, args.checkpoint, args.out_dir, args.split,
-                                   args.count, args.score_thr))
+                                   args.count, args.score_thr, args.format))
     print(f'\n{len(pictures)} pictures of the {args.split} images, ground truth beside '
           'predictions and the heat map:')
     for path in pictures:

@@ -2,6 +2,7 @@
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
@@ -81,7 +82,8 @@ def look(model, sample):
     return pred, heatmap
 
 
-def write_pictures(config, checkpoint_path, out_dir, split='val', count=6, score_thr=0.3):
+def write_pictures(config, checkpoint_path, out_dir, split='val', count=6, score_thr=0.25,
+                   ending='png'):
     """Paint ground truth, predictions and heat map of a data set's images side by side.
 
     Args:
@@ -91,6 +93,7 @@ def write_pictures(config, checkpoint_path, out_dir, split='val', count=6, score
         split (str): ``train``, ``val`` or ``test``.
         count (int): Images, spread evenly over the data set.
         score_thr (float): Predictions below it are not drawn.
+        ending (str): ``png``, or ``jpg`` for a fifth of the size.
 
     Yields:
         Path: Each picture written.
@@ -98,7 +101,6 @@ def write_pictures(config, checkpoint_path, out_dir, split='val', count=6, score
     Raises:
         UserError: If the config has no such data, or the checkpoint does not fit.
     """
-    import cv2
     loader = config.get(f'{split}_dataloader')
     if not loader:
         raise UserError(f'the config has no {split}_dataloader to take images from')
@@ -118,6 +120,7 @@ def write_pictures(config, checkpoint_path, out_dir, split='val', count=6, score
         figure = detection_panel(
             image, ground_truth(info), {k: v[shown] for k, v in pred.items()}, heatmap,
             f'{name} ({split}), scores ≥ {score_thr:g}', classes)
-        path = Path(out_dir) / f'{index:03d}_{re.sub(r"[^A-Za-z0-9_.-]+", "_", name)}.png'
+        clean = re.sub(r'[^A-Za-z0-9_.-]+', '_', name)
+        path = Path(out_dir) / f'{index:03d}_{clean}.{ending}'
         save_figure(figure, path)
         yield path

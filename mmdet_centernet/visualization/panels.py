@@ -44,7 +44,7 @@ def heatmap_to_image(heatmap, image_shape, homography, stride):
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
-def heatmap_overlay(image, heatmap):
+def heatmap_overlay(image, heatmap, top=1.0):
     """Lay a coloured heat map over a photo.
 
     The photo is turned to a dim grey, so that colour means heat alone; what is more probable
@@ -52,7 +52,8 @@ def heatmap_overlay(image, heatmap):
 
     Args:
         image (ndarray[H, W, 3]): uint8 RGB.
-        heatmap (ndarray[H, W]): In [0, 1].
+        heatmap (ndarray[H, W]): Probabilities.
+        top (float): The probability that has the brightest colour.
 
     Returns:
         ndarray[H, W, 3]: uint8 RGB.
@@ -63,7 +64,7 @@ def heatmap_overlay(image, heatmap):
     if image.shape[:2] != heatmap.shape:
         raise ValueError(f'the image is {image.shape[:2]} (H, W) and the heat map '
                          f'{heatmap.shape}: bring it into the image with heatmap_to_image')
-    heat = np.clip(heatmap, 0, 1)[..., None]
+    heat = np.clip(heatmap / top, 0, 1)[..., None]
     grey = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2) * 0.6
     color = colormaps[_HEAT](heat[..., 0])[..., :3] * 255
     cover = np.sqrt(heat)
@@ -143,7 +144,9 @@ def detection_panel(image, truth, pred, heatmap, title='', class_names=()):
     texts = [_label(score, label, class_names)
              for score, label in zip(pred['scores'], pred['labels'], strict=True)]
     _draw_boxes(second, pred['bboxes'], np.where(right, FOUND, WRONG), scale, texts)
-    third = axes(2, heatmap_overlay(image, heatmap), 'Centre heat map')
+    # Short trainings find the right places with low probabilities; the colour bar says so.
+    top = float(np.clip(np.ceil(heatmap.max(initial=0) * 10) / 10, 0.2, 1))
+    third = axes(2, heatmap_overlay(image, heatmap, top), 'Centre heat map')
 
     figure.suptitle(title, fontsize=11, fontweight='bold', x=gap / size[0], ha='left',
                     y=1 - 0.09 / size[1], va='top')
@@ -151,8 +154,8 @@ def detection_panel(image, truth, pred, heatmap, title='', class_names=()):
     _legend(second, [(FOUND, 'right (IoU ≥ 0.5)'), (WRONG, 'wrong')])
     bar = figure.add_axes((third.get_position().x0, (foot - 0.17) / size[1],
                            panel[0] * 0.45 / size[0], 0.09 / size[1]))
-    figure.colorbar(ScalarMappable(Normalize(0, 1), _HEAT), cax=bar, orientation='horizontal',
-                    ticks=(0, 0.5, 1))
+    figure.colorbar(ScalarMappable(Normalize(0, top), _HEAT), cax=bar, orientation='horizontal',
+                    ticks=(0, top / 2, top))
     bar.tick_params(labelsize=7, length=2, pad=1)
     bar.text(1.1, 0.5, "probability of an object's centre", fontsize=8, va='center',
              transform=bar.transAxes)
@@ -198,8 +201,8 @@ def _draw_boxes(axes, bboxes, colors, scale, texts=None):
             points = (x2 - x1) * scale * 72 / _DPI
             size = min(7.5, points / (0.6 * max(len(texts[index]), 3)))
             if size >= _SMALLEST_TEXT:
-                axes.text(x1 + 1, y1 + 1, texts[index], fontsize=size, color='white',
-                          ha='left', va='top', clip_on=True,
+                axes.text(max(x1, 0) + 1, max(y1, 0) + 1, texts[index], fontsize=size,
+                          color='white', ha='left', va='top', clip_on=True,
                           path_effects=[withStroke(linewidth=1.2, foreground='#102018')])
 
 

@@ -136,10 +136,11 @@ def test_number_of_classes_of_the_test_data(tool, trained, tmp_path, capsys):
 def test_demo_pictures(tool, trained, tmp_path, capsys):
     config, work = trained
     assert tool('demo_pictures.py', config, work / 'epoch_2.pth', '--out-dir',
-                tmp_path / 'pictures', '--count', 2, '--score-thr', 0.05) == 0
+                tmp_path / 'pictures', '--count', 2, '--score-thr', 0.05,
+                '--format', 'jpg') == 0
     lines = capsys.readouterr().out.strip().splitlines()
     assert str(tmp_path / 'pictures') in lines[-1]
-    pictures = sorted((tmp_path / 'pictures').glob('*.png'))
+    pictures = sorted((tmp_path / 'pictures').glob('*.jpg'))
     assert len(pictures) == 2
     picture = cv2.imread(str(pictures[0]))
     height, width = picture.shape[:2]
