@@ -13,12 +13,11 @@ meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'homography_matrix'
 train_pipeline = [
     dict(type='mmdet_centernet.LoadImage', backend_args=backend_args),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
-    # A tile of 512 px fits the crop at 0.75 of its resolution; these scales put the zoom
-    # between 0.75 and 1.5 of the photo's, which testing keeps.
+    # At a scale of 0.625 a crop has the resolution of the tile (512 px), which testing keeps.
     dict(
         type='mmdet_centernet.CenterAffine',
-        crop_size=(384, 384),
-        scales=(0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
+        crop_size=(320, 320),
+        scales=(0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)),
     # Seen from above there is no up and down.
     dict(type='mmdet.RandomFlip', prob=0.5, direction='vertical'),
     dict(type='mmdet_centernet.ColorJitterPCA'),
@@ -34,14 +33,14 @@ test_pipeline = [
 
 # With num_workers=0, set persistent_workers=False.
 train_dataloader = dict(
-    batch_size=8,
-    num_workers=2,
+    batch_size=4,
+    num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='RepeatDataset',
-        # 42 tiles are five batches: an epoch of that length would be mostly start-up.
-        times=10,
+        # 42 tiles are ten batches: too few for an epoch that ends in a checkpoint.
+        times=8,
         dataset=dict(
             type=dataset_type,
             data_root=data_root,
