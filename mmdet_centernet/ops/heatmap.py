@@ -173,10 +173,12 @@ def draw_center_heatmap(
 def local_maximum(heatmap: Tensor, kernel: int) -> Tensor:
     """The largest value in the ``kernel`` x ``kernel`` neighbourhood of every cell.
 
-    Equal to ``max_pool2d`` of stride 1. On a CPU, where that kernel takes most of the time
-    of a whole decode, rows and columns are compared with shifted copies of themselves.
+    Equal to ``max_pool2d`` of stride 1, but without a gradient. On a CPU, where that kernel
+    takes most of the time of a whole decode, rows and columns are compared with shifted
+    copies of themselves.
     """
     half = kernel // 2
+    heatmap = heatmap.detach()  # writing in place below is refused where gradients are kept
     if heatmap.device.type != 'cpu' or torch.jit.is_tracing() or torch.compiler.is_compiling():
         return F.max_pool2d(heatmap, kernel, stride=1, padding=half)
     for dim in (-1, -2):
