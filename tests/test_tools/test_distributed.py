@@ -45,7 +45,7 @@ def test_two_processes_train_and_test_on_the_cpu(tiny_data, tmp_path):
          tmp_path / 'work'], capture_output=True, text=True, env=environment(PORT=port))
     assert result.returncode == 0, result.stderr
     # Three images for each of the two, two in a batch.
-    assert 'epoch 1/1, iteration 2/2, loss' in result.stdout
+    assert 'epoch 1/1, iteration 2/2, 0 s left, loss' in result.stdout
     # Only the first process talks.
     assert result.stdout.count('iteration 2/2') == 1
     log, = (tmp_path / 'work').glob('*/*.log')

@@ -22,7 +22,7 @@ def test_training_writes_checkpoints_and_says_how_far_it_is(tool, tiny_data, tmp
     config = write_config(tmp_path, tiny_data, 'says.py')
     assert tool('train.py', config, '--work-dir', tmp_path / 'work') == 0
     text = capsys.readouterr().out
-    assert 'epoch 2/2, iteration 6/6, loss' in text
+    assert 'epoch 2/2, iteration 6/6, 0 s left, loss' in text
     assert 'Epoch(train)' not in text  # only in the log file
     assert (tmp_path / 'work' / 'epoch_2.pth').exists()
     log, = (tmp_path / 'work').glob('*/*.log')
