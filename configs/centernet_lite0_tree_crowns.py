@@ -11,4 +11,4 @@ _base_ = [
 model = dict(
     backbone=dict(frozen_stages=2),
     bbox_head=dict(num_classes=1, loss_wh=dict(loss_weight=0.2)))
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))

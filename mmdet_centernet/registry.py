@@ -8,6 +8,7 @@ from mmengine.registry import DATASETS as ROOT_DATASETS
 from mmengine.registry import HOOKS as ROOT_HOOKS
 from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as ROOT_OPTIM_WRAPPERS
 from mmengine.registry import TASK_UTILS as ROOT_TASK_UTILS
 from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
 from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS
@@ -31,3 +32,5 @@ HOOKS = Registry(
 VISUALIZERS = Registry(
     'visualizer', parent=ROOT_VISUALIZERS, scope=SCOPE,
     locations=['mmdet_centernet.visualization'])
+OPTIM_WRAPPERS = Registry(
+    'optim wrapper', parent=ROOT_OPTIM_WRAPPERS, scope=SCOPE, locations=['mmdet_centernet.optim'])

@@ -35,7 +35,6 @@ def use_mixed_precision(config):
         raise UserError(f'--amp cannot replace optim_wrapper.type={config.optim_wrapper.type}: '
                         'choose a mixed-precision wrapper in the config')
     if get_device() == 'cpu':
-        import mmdet_centernet.optim  # noqa: F401  (registers the wrapper)
         config.optim_wrapper.type = 'mmdet_centernet.CPUAmpOptimWrapper'
     else:
         config.optim_wrapper.type = 'AmpOptimWrapper'

@@ -1,11 +1,4 @@
 """Optimizer wrappers."""
-from mmengine.registry import OPTIM_WRAPPERS as ROOT_OPTIM_WRAPPERS
-from mmengine.registry import Registry
+from .cpu_amp_optim_wrapper import CPUAmpOptimWrapper
 
-from mmdet_centernet.registry import SCOPE
-
-OPTIM_WRAPPERS = Registry('optim wrapper', parent=ROOT_OPTIM_WRAPPERS, scope=SCOPE)
-
-from .cpu_amp_optim_wrapper import CPUAmpOptimWrapper  # noqa: E402
-
-__all__ = ['OPTIM_WRAPPERS', 'CPUAmpOptimWrapper']
+__all__ = ['CPUAmpOptimWrapper']
