@@ -17,7 +17,7 @@ class SparseHeatmap(NamedTuple):
     sixteen 512x512 images with 80 classes, a few thousand are not.
 
     Attributes:
-        index (Tensor[M]): int64, ascending, cells reached, as positions in the flattened
+        positions (Tensor[M]): int64, ascending, cells reached, as positions in the flattened
             ``[B, C, H, W]``. A cell that several Gaussians reach stands here several times.
         value (Tensor[M]): in [0, 1], the final value of that cell (the largest of all
             Gaussians), the same for every entry of one cell.
@@ -25,7 +25,7 @@ class SparseHeatmap(NamedTuple):
         shape (tuple[int, int, int, int]): (B, C, H, W).
     """
 
-    index: Tensor
+    positions: Tensor
     value: Tensor
     unique: Tensor
     shape: tuple[int, int, int, int]
@@ -37,7 +37,7 @@ class SparseHeatmap(NamedTuple):
     def to_dense(self) -> Tensor:
         """The heat map itself, ``Tensor[B, C, H, W]``."""
         dense = self.value.new_zeros(self.shape)
-        dense.view(-1)[self.index] = self.value
+        dense.view(-1)[self.positions] = self.value
         return dense
 
 

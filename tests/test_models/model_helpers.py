@@ -4,7 +4,7 @@ import copy
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.registry import DefaultScope, MODELS
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
 

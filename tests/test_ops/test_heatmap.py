@@ -71,9 +71,9 @@ def test_sparse_entries_describe_the_dense_map(scene):
     centers, radii, labels, (height, width) = scene
     sparse = draw_sparse_heatmap(centers, radii, labels, (1, 3, height, width))
     dense = sparse.to_dense().view(-1)
-    assert torch.equal(dense[sparse.index], sparse.value)
-    once = sparse.index[sparse.unique]
-    assert len(once) == len(once.unique()) == len(sparse.index.unique())
+    assert torch.equal(dense[sparse.positions], sparse.value)
+    once = sparse.positions[sparse.unique]
+    assert len(once) == len(once.unique()) == len(sparse.positions.unique())
     assert sparse.num_peaks() == (dense == 1).sum()
 
 

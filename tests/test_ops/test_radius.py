@@ -24,7 +24,8 @@ def ious_of_shift(width, height, r):
 @settings(deadline=None)
 @given(SIDES, SIDES, OVERLAPS)
 def test_corrected_is_the_largest_shift_that_keeps_the_overlap(width, height, overlap):
-    radius = float(gaussian_radius(torch.tensor([[width, height]], dtype=torch.float64), 'corrected', overlap))
+    size = torch.tensor([[width, height]], dtype=torch.float64)
+    radius = float(gaussian_radius(size, 'corrected', overlap))
     assert radius >= 0
     assert min(ious_of_shift(width, height, radius)) == pytest.approx(overlap, abs=1e-6)
 
@@ -38,7 +39,8 @@ def test_official_equals_scalar_arithmetic(width, height, overlap):
     r2 = (2 * total + math.sqrt(max(4 * total**2 - 16 * (1 - overlap) * area, 0))) / 2
     b3 = -2 * overlap * total
     r3 = (b3 + math.sqrt(b3**2 + 16 * overlap * (1 - overlap) * area)) / 2
-    got = float(gaussian_radius(torch.tensor([[width, height]], dtype=torch.float64), 'official', overlap))
+    size = torch.tensor([[width, height]], dtype=torch.float64)
+    got = float(gaussian_radius(size, 'official', overlap))
     assert got == pytest.approx(min(r1, r2, r3), rel=1e-9, abs=1e-9)
 
 

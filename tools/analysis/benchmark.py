@@ -220,8 +220,8 @@ def main(argv=None):
     print('|---|--:|--:|--:|--:|')
     print('\n'.join(lines))
     if not compiled:
-        print("\nWithout mmcv's compiled operations mmdet has no DCNv2: the last rows are ResNet-18 "
-              'without it.')
+        print("\nWithout mmcv's compiled operations mmdet has no DCNv2: the last rows are "
+              'ResNet-18 without it.')
 
 
 if __name__ == '__main__':

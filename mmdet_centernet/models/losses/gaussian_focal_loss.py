@@ -108,7 +108,7 @@ def gaussian_focal_loss(
             f'The heat map has shape {tuple(logits.shape)}, its target {tuple(target.shape)}.'
         )
     return _GaussianFocal.apply(
-        logits, target.index, target.value, target.unique, alpha, gamma)
+        logits, target.positions, target.value, target.unique, alpha, gamma)
 
 
 @MODELS.register_module()
