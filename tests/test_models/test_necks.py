@@ -1,0 +1,206 @@
+"""The deconvolution neck and the pyramid neck: sizes, names, starts, aggregation by hand."""
+import math
+
+import pytest
+import torch
+from mmdet.models.necks import CTResNetNeck as TheirNeck
+from mmengine.registry import DefaultScope
+from torch import nn
+from torch.nn import functional as F
+
+from mmdet_centernet.models.layers import DCNv2
+from mmdet_centernet.models.necks import CTResNetNeck, DLAUp
+from mmdet_centernet.models.necks.upsample import fill_bilinear
+
+# Feature maps as a backbone gives them for an image of these sides.
+SIDES = 97, 131
+
+
+@pytest.fixture(autouse=True)
+def mmdet_scope():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
+def make_features(channels, strides, batch=2, sides=SIDES, seed=0):
+    torch.manual_seed(seed)
+    return [
+        torch.randn(batch, width, *(math.ceil(side / stride) for side in sides))
+        for width, stride in zip(channels, strides, strict=True)]
+
+
+def make(neck_type, **options):
+    torch.manual_seed(0)
+    neck = neck_type(**options)
+    neck.init_weights()
+    return neck
+
+
+def assert_all_learn(neck, features):
+    """Every parameter has a gradient that is not zero."""
+    sum(out.square().sum() for out in neck(features)).backward()
+    for name, parameter in neck.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all() and parameter.grad.abs().max() > 0, name
+
+
+def weight_slowly(size):
+    """Bilinear weights for upsampling by size / 2: one tap after the other."""
+    factor = size // 2
+    taps = torch.zeros(size, size)
+    for y in range(size):
+        for x in range(size):
+            # Distance of this output pixel from the input pixel's middle, in input pixels.
+            dy, dx = (abs(v + 0.5 - factor) / factor for v in (y, x))
+            taps[y, x] = (1 - dy) * (1 - dx)
+    return taps
+
+
+@pytest.mark.parametrize('factor', [2, 4, 8])
+def test_bilinear_start_upsamples(factor):
+    """Equal to bilinear interpolation wherever all pixels it needs are in the image."""
+    deconv = nn.ConvTranspose2d(
+        3, 3, 2 * factor, stride=factor, padding=factor // 2, groups=3, bias=False)
+    fill_bilinear(deconv)
+    for kernel in deconv.weight[:, 0]:
+        torch.testing.assert_close(kernel, weight_slowly(2 * factor))
+    image = torch.randn(1, 3, 5, 7)
+    with torch.no_grad():
+        up = deconv(image)
+    expected = F.interpolate(image, scale_factor=factor, mode='bilinear', align_corners=False)
+    assert up.shape == expected.shape
+    inner = (..., slice(factor, -factor), slice(factor, -factor))
+    torch.testing.assert_close(up[inner], expected[inner])
+
+
+def test_bilinear_start_of_dense_deconvolutions():
+    """The first kernel of each input channel, as MMDetection and the original have it."""
+    neck = make(CTResNetNeck, in_channels=6, num_deconv_filters=(5,), num_deconv_kernels=(4,))
+    weight = neck.deconv_layers[1].conv.weight
+    for kernel in weight[:, 0]:
+        torch.testing.assert_close(kernel, weight_slowly(4))
+    assert weight[:, 1:].std() < weight[:, 0].std()
+
+
+@pytest.mark.parametrize('use_dcn', [True, False], ids=['dcn', 'plain'])
+def test_necks_start_bilinear_and_the_rest_random(use_dcn):
+    neck = make(
+        DLAUp, in_channels=(4, 6, 8), in_strides=(4, 8, 16), use_dcn=use_dcn)
+    deconvs = [m for m in neck.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert len(deconvs) == 1 + 2 + 1
+    for deconv in deconvs:
+        for kernel in deconv.weight[:, 0]:
+            torch.testing.assert_close(kernel, weight_slowly(deconv.kernel_size[0]))
+    convs = [m for m in neck.modules() if isinstance(m, DCNv2 if use_dcn else nn.Conv2d)]
+    assert len(convs) == 2 * len(deconvs)
+    for conv in convs:
+        bound = 1 / math.sqrt(conv.weight[0].numel())
+        assert bound * 0.9 < conv.weight.abs().max() <= bound * 1.001
+
+
+@pytest.mark.parametrize('use_dcn', [True, False], ids=['dcn', 'plain'])
+def test_deconvolution_neck(use_dcn):
+    """Only the last feature counts; each step doubles its sides."""
+    neck = make(
+        CTResNetNeck, in_channels=16, num_deconv_filters=(8, 6, 4),
+        num_deconv_kernels=(4, 4, 4), use_dcn=use_dcn)
+    assert any(isinstance(m, DCNv2) for m in neck.modules()) == use_dcn
+    features = [torch.full((2, 3, 9, 9), math.nan), torch.randn(2, 16, 3, 5)]
+    out, = neck(features)
+    assert out.shape == (2, 4, 24, 40)
+    assert torch.isfinite(out).all()
+    assert_all_learn(neck, features)
+
+
+@pytest.mark.parametrize('use_dcn', [True, False], ids=['dcn', 'plain'])
+def test_deconvolution_neck_has_the_parameters_of_mmdet(use_dcn):
+    options = dict(
+        in_channels=16, num_deconv_filters=(8, 4), num_deconv_kernels=(4, 4), use_dcn=use_dcn)
+    mine, other = CTResNetNeck(**options), TheirNeck(**options)
+    assert {name: value.shape for name, value in mine.state_dict().items()} == {
+        name: value.shape for name, value in other.state_dict().items()}
+
+
+def test_deconvolution_neck_with_lengths_that_differ():
+    with pytest.raises(ValueError, match=r'\(8, 4\).*\(4,\).*one entry per step'):
+        CTResNetNeck(in_channels=16, num_deconv_filters=(8, 4), num_deconv_kernels=(4,))
+
+
+@pytest.mark.parametrize('use_dcn', [True, False], ids=['dcn', 'plain'])
+@pytest.mark.parametrize('channels', [None, (4, 4, 6, 5)], ids=['own widths', 'narrowed'])
+@pytest.mark.parametrize(
+    'strides', [(4, 8), (4, 16), (4, 8, 16), (8, 16, 32), (4, 8, 16, 32), (2, 8, 16, 32)], ids=str)
+def test_pyramid_neck(strides, channels, use_dcn):
+    """Width and sides of the finest map, odd ones included; everything takes part."""
+    in_channels = (6, 4, 8, 3)[:len(strides)]
+    neck = make(
+        DLAUp, in_channels=in_channels, in_strides=strides, use_dcn=use_dcn,
+        channels=channels and channels[:len(strides)])
+    assert any(isinstance(m, DCNv2) for m in neck.modules()) == use_dcn
+    features = make_features(in_channels, strides)
+    out, = neck(features)
+    assert out.shape == (2, (channels or in_channels)[0], *features[0].shape[2:])
+    assert_all_learn(neck, features)
+
+
+def fuse_slowly(stage, number, coarse, fine):
+    """Project, upsample, add, node, on the modules of one step of an aggregation."""
+    up = stage.upsamples[number](stage.projections[number](coarse))
+    return stage.nodes[number](up[:, :, :fine.shape[2], :fine.shape[3]] + fine)
+
+
+@pytest.mark.parametrize('use_dcn', [True, False], ids=['dcn', 'plain'])
+@pytest.mark.parametrize('channels', [None, (4, 4, 6, 5)], ids=['own widths', 'narrowed'])
+def test_aggregation_written_out(channels, use_dcn):
+    """Objects as Points with DLA-34: three rounds over strides 4 to 32, then a last one over
+    what these have made of strides 4, 8 and 16."""
+    in_channels, strides = (6, 4, 8, 3), (4, 8, 16, 32)
+    neck = make(
+        DLAUp, in_channels=in_channels, in_strides=strides, channels=channels, use_dcn=use_dcn
+    ).eval()
+    features = make_features(in_channels, strides)
+    with torch.no_grad():
+        out, = neck(features)
+        x4, x8, x16, x32 = features
+        if channels:
+            x4, x8, x16, x32 = (
+                layer.activate(layer.norm(layer.conv(x)))
+                for layer, x in zip(neck.inputs, features, strict=True))
+        first, second, third = neck.rounds
+        # Strides 16 and 32 to one map of stride 16.
+        a16 = fuse_slowly(first, 0, x32, x16)
+        # Strides 8 and 16, and what the round before has made of the coarsest, to stride 8.
+        b8 = fuse_slowly(second, 0, x16, x8)
+        c8 = fuse_slowly(second, 1, a16, b8)
+        # The same again to stride 4.
+        d4 = fuse_slowly(third, 0, x8, x4)
+        e4 = fuse_slowly(third, 1, b8, d4)
+        f4 = fuse_slowly(third, 2, c8, e4)
+        # The best map of each round, coarser ones into finer ones.
+        g4 = fuse_slowly(neck.fuse, 0, c8, f4)
+        expected = fuse_slowly(neck.fuse, 1, a16, g4)
+    torch.testing.assert_close(out, expected)
+    assert [up.stride[0] for up in neck.fuse.upsamples] == [2, 4]
+    assert all(up.stride[0] == 2 for stage in neck.rounds for up in stage.upsamples)
+
+
+def test_pyramid_neck_leaves_the_features_alone():
+    features = make_features((6, 4, 8), (4, 8, 16))
+    before = [x.clone() for x in features]
+    make(DLAUp, in_channels=(6, 4, 8), in_strides=(4, 8, 16), use_dcn=False)(features)
+    assert all(torch.equal(x, y) for x, y in zip(features, before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [(dict(in_channels=(8, 16), in_strides=(4, 8, 16)), 'one entry per feature map'),
+     (dict(in_channels=(8, 16), in_strides=(4, 8), channels=(8,)), 'one entry per feature map'),
+     (dict(in_channels=(8,), in_strides=(4,)), 'two at least'),
+     (dict(in_channels=(8, 16), in_strides=(4, 12)), r'\(4, 12\)'),
+     (dict(in_channels=(8, 16), in_strides=(4, 4)), 'even multiple'),
+     (dict(in_channels=(8, 16), in_strides=(4, 6)), 'even multiple'),
+     (dict(in_channels=(8, 16), in_strides=(8, 4)), 'even multiple')],
+    ids=lambda value: None if isinstance(value, str) else str(tuple(value.values())))
+def test_pyramid_neck_with_bad_arguments(options, words):
+    with pytest.raises(ValueError, match=words):
+        DLAUp(**options)
