@@ -11,7 +11,9 @@ from mmengine.registry import DefaultScope, Registry
 import mmdet_centernet.registry as ours
 
 ROOT = Path(__file__).parents[1]
-NAMES = ('MODELS', 'TASK_UTILS', 'TRANSFORMS', 'DATASETS', 'METRICS', 'HOOKS', 'VISUALIZERS')
+NAMES = [
+    name for name, value in vars(ours).items()
+    if isinstance(value, Registry) and value.scope == ours.SCOPE]
 MODEL = ROOT / 'configs' / '_base_' / 'models' / 'centernet_lite0_dlaup.py'
 THIRD = 'a_third_package'
 MMDET_CONFIG = """
@@ -40,6 +42,10 @@ def scopes(monkeypatch):
 def enter(scope):
     if scope is not None:
         DefaultScope.get_instance(f'test_{scope}', scope_name=scope)
+
+
+def test_there_are_registries():
+    assert {'MODELS', 'TASK_UTILS', 'TRANSFORMS', 'DATASETS', 'HOOKS', 'VISUALIZERS'} <= {*NAMES}
 
 
 @pytest.mark.parametrize('name', NAMES)

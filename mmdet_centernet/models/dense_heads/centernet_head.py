@@ -126,10 +126,11 @@ class CenterNetHead(BaseCenterHead):
         )
         if rescale:
             bboxes = self._transform(bboxes, self.input_to_original(batch_img_metas, bboxes))
+        # Scores fall, so that counting is selecting; here the device is waited for, once.
+        counts = (scores > cfg.get('score_thr', 0.0)).sum(dim=1).tolist()
         results = []
-        for boxes, score, label in zip(bboxes, scores, labels, strict=True):
-            keep = score > cfg.get('score_thr', 0.0)
-            boxes, score, label = boxes[keep], score[keep], label[keep]
+        for boxes, score, label, count in zip(bboxes, scores, labels, counts, strict=True):
+            boxes, score, label = boxes[:count], score[:count], label[:count]
             if cfg.get('nms') and len(boxes):
                 scored, kept = batched_nms(boxes, score, label, cfg['nms'])
                 boxes, score, label = scored[:, :4], scored[:, 4], label[kept]
