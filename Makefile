@@ -22,7 +22,7 @@ help:
 	@echo 'make test           run the tests'
 	@echo 'make lint           run ruff and mypy'
 	@echo 'make test-compiled  build mmcv with its compiled operations and run the tests with it'
-	@echo 'make clean          remove the environments, caches and work_dirs'
+	@echo 'make clean          remove the environments and caches; data and work_dirs stay'
 	@echo 'Another Python than python3:  make PYTHON=python3.12 demo'
 
 # Says in one sentence why a virtual environment cannot be made, if it cannot.
@@ -90,6 +90,6 @@ lint: $(VENV)/.ready
 	@$(PY) -m mypy
 
 clean:
-	rm -rf $(VENV) $(COMPILED_VENV) work_dirs build *.egg-info mmdet_centernet/.mim \
+	rm -rf $(VENV) $(COMPILED_VENV) build *.egg-info mmdet_centernet/.mim \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find mmdet_centernet tools configs tests -name __pycache__ -type d -prune -exec rm -rf {} +
