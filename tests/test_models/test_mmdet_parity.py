@@ -4,6 +4,7 @@ Where mmcv has no compiled operations, MMDetection's layer runs on our deformabl
 convolution, which has tests of its own; elsewhere it runs on mmcv's kernel.
 """
 import sys
+from pathlib import Path
 
 import mmcv.ops.modulated_deform_conv as mmcv_dcn
 import numpy as np
@@ -12,15 +13,17 @@ import torch
 from mmdet.models.detectors import CenterNet as TheirDetector
 from mmdet.registry import TRANSFORMS as MMDET_TRANSFORMS
 from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
+from mmengine.runner import load_checkpoint
 from model_helpers import build, samples
 
-from mmdet_centernet.apis.convert_checkpoint import SOURCES
+from mmdet_centernet.apis.convert_checkpoint import SOURCES, convert, write_checkpoint
 from mmdet_centernet.ops.deform_conv import modulated_deform_conv2d
 from mmdet_centernet.registry import TRANSFORMS
 
-CONFIG = 'configs/centernet_r18_dcn_140e_coco.py'
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / 'configs' / 'centernet_r18_dcn_140e_coco.py'
 CLASSES = 7
 SIZE = 96, 160
 
@@ -163,6 +166,36 @@ def test_predictions_on_odd_sizes(pair, size):
         crossed = ours.test_step(dict(
             inputs=[their_input['inputs']], data_samples=[their_input['data_samples']]))[0]
     assert_same_detections(crossed, predictions[1])
+
+
+def test_converted_checkpoint_gives_their_detections(pair, tmp_path):
+    """A file as MMDetection writes it, converted, and loaded as users do."""
+    _, theirs = pair
+    use_dcn = any('conv_offset' in name for name, _ in theirs.named_parameters())
+    classes = [f'class {number}' for number in range(CLASSES)]
+    torch.save(
+        dict(meta=dict(dataset_meta=dict(classes=classes)), state_dict=theirs.state_dict()),
+        tmp_path / 'theirs.pth')
+    config = Config.fromfile(CONFIG)
+    config.model.neck.use_dcn = use_dcn
+    config.model.bbox_head.num_classes = CLASSES
+    converted, source = convert(config, str(tmp_path / 'theirs.pth'))
+    assert 'MMDetection' in source.title
+    write_checkpoint(converted, tmp_path / 'ours.pth')
+    ours = build(CONFIG, bbox_head__num_classes=CLASSES, neck__use_dcn=use_dcn).eval()
+    checkpoint = load_checkpoint(ours, str(tmp_path / 'ours.pth'), strict=True)
+    assert list(checkpoint['meta']['dataset_meta']['classes']) == classes
+
+    torch.manual_seed(5)
+    inputs = torch.randn(2, 3, *SIZE)
+    meta = dict(batch_input_shape=SIZE, border=[3, 90, 5, 150], scale_factor=(0.5, 0.8))
+    predictions = []
+    for model in (ours, theirs):
+        with torch.no_grad():
+            predictions.append(model(
+                inputs, [DetDataSample(metainfo=meta) for _ in range(2)], mode='predict'))
+    for mine, other in zip(*predictions):
+        assert_same_detections(mine, other)
 
 
 def assert_same_detections(mine: DetDataSample, other: DetDataSample):

@@ -1,0 +1,130 @@
+"""The light detector learns discs and squares: if anything between the image file and the
+evaluation is broken, it does not."""
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+MODEL = Path(__file__).parents[2] / 'configs/_base_/models/centernet_lite0_dlaup.py'
+CLASSES = ('disc', 'square')
+WIDTH, HEIGHT = 128, 96
+TRAIN_IMAGES, VAL_IMAGES = 48, 24
+OBJECTS_PER_IMAGE = 4
+EPOCHS, REPEATS, BATCH = 5, 4, 4
+META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'homography_matrix')
+
+
+def place(rng, taken):
+    """A square box (x, y, side) that covers at most a tenth of each box before it."""
+    while True:
+        side = int(rng.integers(14, 37))
+        x, y = int(rng.integers(0, WIDTH - side)), int(rng.integers(0, HEIGHT - side))
+        for other_x, other_y, other in taken:
+            w = min(x + side, other_x + other) - max(x, other_x)
+            h = min(y + side, other_y + other) - max(y, other_y)
+            if max(w, 0) * max(h, 0) > 0.1 * min(side, other) ** 2:
+                break
+        else:
+            return x, y, side
+
+
+def write_shapes(folder, name, count, rng):
+    """Write ``folder/name/*.png`` and ``folder/name.json``: filled shapes on noise, of random
+    colours that stand out a little; pixels and boxes agree to the pixel."""
+    (folder / name).mkdir()
+    images, annotations = [], []
+    for number in range(count):
+        ground = rng.integers(40, 216, 3)
+        image = np.clip(ground + rng.normal(0, 25, (HEIGHT, WIDTH, 3)), 0, 255).astype(np.uint8)
+        boxes = []
+        for _ in range(OBJECTS_PER_IMAGE):
+            x, y, side = place(rng, boxes)
+            boxes.append((x, y, side))
+            label = int(rng.integers(len(CLASSES)))
+            color = rng.integers(0, 256, 3)
+            while np.abs(color - ground).sum() < 150:
+                color = rng.integers(0, 256, 3)
+            rows, columns = np.ogrid[:side, :side]
+            middle = (side - 1) / 2
+            inside = (
+                (rows - middle) ** 2 + (columns - middle) ** 2 <= (side / 2) ** 2
+                if CLASSES[label] == 'disc' else np.ones((side, side), bool))
+            image[y:y + side, x:x + side][inside] = color
+            annotations.append(dict(
+                id=len(annotations) + 1, image_id=number, category_id=label + 1, iscrowd=0,
+                bbox=[x, y, side, side], area=side * side))
+        file = f'{number}.png'
+        cv2.imwrite(str(folder / name / file), image)
+        images.append(dict(id=number, file_name=file, width=WIDTH, height=HEIGHT))
+    (folder / f'{name}.json').write_text(json.dumps(dict(
+        images=images, annotations=annotations,
+        categories=[dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)])))
+
+
+def make_config(folder, seed):
+    """A whole config: the package's own model, data sets and transforms."""
+    def dataset(name, pipeline, **options):
+        return dict(
+            type='mmdet_centernet.CocoDataset', data_root=f'{folder}/', ann_file=f'{name}.json',
+            data_prefix=dict(img=f'{name}/'), metainfo=dict(classes=CLASSES), pipeline=pipeline,
+            **options)
+
+    train_pipeline = [
+        dict(type='mmdet_centernet.LoadImage'),
+        dict(type='mmdet.LoadAnnotations', with_bbox=True),
+        dict(type='mmdet_centernet.CenterAffine', crop_size=(96, 96), border=32,
+             scales=(0.6, 0.75, 0.9)),
+        dict(type='mmdet_centernet.ColorJitterPCA'),
+        dict(type='mmdet.PackDetInputs', meta_keys=META_KEYS)]
+    test_pipeline = [
+        dict(type='mmdet_centernet.LoadImage'),
+        dict(type='mmdet_centernet.CenterPad'),
+        dict(type='mmdet.LoadAnnotations', with_bbox=True),
+        dict(type='mmdet.PackDetInputs', meta_keys=META_KEYS)]
+    steps = EPOCHS * REPEATS * TRAIN_IMAGES // BATCH
+    cfg = Config.fromfile(MODEL)
+    cfg.merge_from_dict(dict(
+        default_scope='mmdet',
+        custom_imports=dict(imports=['mmdet_centernet'], allow_failed_imports=False),
+        work_dir=str(folder / 'work_dir'),
+        model=dict(bbox_head=dict(num_classes=len(CLASSES))),
+        train_dataloader=dict(
+            batch_size=BATCH, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=True),
+            dataset=dict(
+                type='RepeatDataset', times=REPEATS, dataset=dataset('train', train_pipeline))),
+        val_dataloader=dict(
+            batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=dataset('val', test_pipeline, test_mode=True)),
+        val_evaluator=dict(
+            type='mmdet.CocoMetric', ann_file=str(folder / 'val.json'), metric='bbox'),
+        train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=EPOCHS, val_interval=EPOCHS),
+        val_cfg=dict(type='ValLoop'),
+        optim_wrapper=dict(
+            type='OptimWrapper', optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01),
+            clip_grad=dict(max_norm=35)),
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=20),
+            dict(type='CosineAnnealingLR', by_epoch=False, T_max=steps, end=steps)],
+        default_hooks=dict(checkpoint=None, logger=dict(type='LoggerHook', interval=10)),
+        randomness=dict(seed=seed)))
+    return cfg
+
+
+def learn(folder, seed):
+    """Train and return the COCO metrics of images never seen."""
+    rng = np.random.default_rng(seed)
+    write_shapes(folder, 'train', TRAIN_IMAGES, rng)
+    write_shapes(folder, 'val', VAL_IMAGES, rng)
+    runner = Runner.from_cfg(make_config(folder, seed))
+    runner.train()
+    return {
+        name.rpartition('/')[2]: runner.message_hub.get_scalar(name).current()
+        for name in runner.message_hub.log_scalars if name.startswith('val/coco/')}
+
+
+def test_shapes_are_learnt(tmp_path):
+    metrics = learn(tmp_path, seed=0)
+    assert metrics['bbox_mAP'] >= 0.5, metrics
