@@ -214,6 +214,10 @@ def find_peaks(
     if kernel % 2 == 0 or kernel < 1:
         raise ValueError(f'kernel = {kernel} of the peak search must be odd and positive (3).')
     batch, classes, height, width = heatmap.shape
+    if batch > 1 and heatmap.device.type == 'cpu':  # one image's maps stay in the cache
+        parts = [find_peaks(image, topk, kernel) for image in heatmap.split(1)]
+        scores, cells, labels = (torch.cat(part) for part in zip(*parts))
+        return scores, cells, labels
     heatmap = heatmap.contiguous()
     peaks = heatmap.masked_fill(local_maximum(heatmap, kernel) > heatmap, float('-inf'))
     rows = peaks.view(batch, classes * height, width)
