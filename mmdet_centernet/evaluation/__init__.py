@@ -1,0 +1,1 @@
+"""Metrics: predictions to numbers. Boxes are evaluated by MMDetection's own metrics."""
