@@ -17,7 +17,7 @@ train_pipeline = [
     dict(
         type='mmdet_centernet.CenterAffine',
         crop_size=(320, 320),
-        scales=(0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)),
+        scales=(0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)),
     # Seen from above there is no up and down.
     dict(type='mmdet.RandomFlip', prob=0.5, direction='vertical'),
     dict(type='mmdet_centernet.ColorJitterPCA'),

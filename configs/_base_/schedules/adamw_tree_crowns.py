@@ -1,17 +1,17 @@
-# Short training on few images: AdamW, warm-up, cosine, 11 epochs of 8 x 42 tiles, that is
-# 924 steps of 4 images.
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=11, val_interval=11)
+# Short training on few images: AdamW, warm-up, cosine, 10 epochs of 8 x 42 tiles, that is
+# 840 steps of 4 images.
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10, val_interval=10)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.01, fused=True),
     clip_grad=dict(max_norm=35, norm_type=2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=60),
     dict(
-        type='CosineAnnealingLR', T_max=11, by_epoch=True, begin=0, end=11,
+        type='CosineAnnealingLR', T_max=10, by_epoch=True, begin=0, end=10,
         convert_to_iter_based=True),
 ]
 
