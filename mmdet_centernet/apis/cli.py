@@ -63,6 +63,9 @@ def run(main, argv=None):
             traceback.print_exc()
         print(f'error: {sentence}', file=sys.stderr, flush=True)
         return 1
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # A process that ends while gloo's threads still run may be aborted.
+        torch.distributed.destroy_process_group()
     return 0
 
 

@@ -87,7 +87,7 @@ def modulated_deform_conv2d(
         tap = tap.view(-1, 1) if axis == 0 else tap.view(1, -1)
         tap = tap.expand(kernel_h, kernel_w).reshape(1, taps, 1, 1)
         start = start.view(1, 1, -1, 1) if axis == 0 else start.view(1, 1, 1, -1)
-        return (shift + tap + start).reshape(-1, taps * out_h, out_w)
+        return (shift + tap + start).reshape(batch * deform_groups, taps * out_h, out_w)
 
     shift = offset.to(dtype).reshape(batch * deform_groups, taps, 2, out_h, out_w)
     y = positions(shift[:, :, 0], out_h, 0)
@@ -100,7 +100,7 @@ def modulated_deform_conv2d(
     if split > 1:
         grid = grid.repeat_interleave(split, dim=0)
     columns = F.grid_sample(
-        x.to(dtype).reshape(batch * deform_groups * split, -1, height, width),
+        x.to(dtype).reshape(-1, channels // (deform_groups * split), height, width),
         grid, mode='bilinear', padding_mode='zeros', align_corners=False,
     ).view(batch, deform_groups, channels // deform_groups, taps, out_h, out_w)
     columns = columns * mask.to(dtype).reshape(batch, deform_groups, 1, taps, out_h, out_w)

@@ -1,4 +1,4 @@
-"""The light detector learns discs and squares: if anything between the image file and the
+"""The light detector learns ellipses and rectangles: if anything between the image file and the
 evaluation is broken, it does not."""
 import json
 from pathlib import Path
@@ -9,26 +9,29 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 MODEL = Path(__file__).parents[2] / 'configs/_base_/models/centernet_lite0_dlaup.py'
-CLASSES = ('disc', 'square')
+CLASSES = ('ellipse', 'rectangle')
 WIDTH, HEIGHT = 128, 96
 TRAIN_IMAGES, VAL_IMAGES = 48, 24
 OBJECTS_PER_IMAGE = 4
+LONG_SIDES = 18, 43
+FROZEN = 2
+WHW = 0.2
 EPOCHS, REPEATS, BATCH = 5, 4, 4
 META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'homography_matrix')
 
 
-def place(rng, taken):
-    """A square box (x, y, side) that covers at most a tenth of each box before it."""
+def place(rng, label, taken):
+    """A box (x, y, width, height), wide or tall by the class, that covers at most a tenth of each box before it."""
     while True:
-        side = int(rng.integers(14, 37))
-        x, y = int(rng.integers(0, WIDTH - side)), int(rng.integers(0, HEIGHT - side))
-        for other_x, other_y, other in taken:
-            w = min(x + side, other_x + other) - max(x, other_x)
-            h = min(y + side, other_y + other) - max(y, other_y)
-            if max(w, 0) * max(h, 0) > 0.1 * min(side, other) ** 2:
-                break
-        else:
-            return x, y, side
+        long = int(rng.integers(*LONG_SIDES))
+        w, h = (long, long * 2 // 3) if label else (long * 2 // 3, long)
+        x, y = int(rng.integers(0, WIDTH - w)), int(rng.integers(0, HEIGHT - h))
+        covered = [
+            max(min(x + w, left + width) - max(x, left), 0)
+            * max(min(y + h, top + height) - max(y, top), 0) / (width * height)
+            for left, top, width, height in taken]
+        if max(covered, default=0) <= 0.1:
+            return x, y, w, h
 
 
 def write_shapes(folder, name, count, rng):
@@ -41,21 +44,21 @@ def write_shapes(folder, name, count, rng):
         image = np.clip(ground + rng.normal(0, 25, (HEIGHT, WIDTH, 3)), 0, 255).astype(np.uint8)
         boxes = []
         for _ in range(OBJECTS_PER_IMAGE):
-            x, y, side = place(rng, boxes)
-            boxes.append((x, y, side))
             label = int(rng.integers(len(CLASSES)))
+            x, y, w, h = place(rng, label, boxes)
+            boxes.append((x, y, w, h))
             color = rng.integers(0, 256, 3)
             while np.abs(color - ground).sum() < 150:
                 color = rng.integers(0, 256, 3)
-            rows, columns = np.ogrid[:side, :side]
-            middle = (side - 1) / 2
-            inside = (
-                (rows - middle) ** 2 + (columns - middle) ** 2 <= (side / 2) ** 2
-                if CLASSES[label] == 'disc' else np.ones((side, side), bool))
-            image[y:y + side, x:x + side][inside] = color
+            inside = np.ones((h, w), bool)
+            if CLASSES[label] == 'ellipse':
+                rows, columns = np.ogrid[:h, :w]
+                inside = (
+                    ((2 * rows + 1) / h - 1) ** 2 + ((2 * columns + 1) / w - 1) ** 2 <= 1)
+            image[y:y + h, x:x + w][inside] = color
             annotations.append(dict(
                 id=len(annotations) + 1, image_id=number, category_id=label + 1, iscrowd=0,
-                bbox=[x, y, side, side], area=side * side))
+                bbox=[x, y, w, h], area=w * h))
         file = f'{number}.png'
         cv2.imwrite(str(folder / name / file), image)
         images.append(dict(id=number, file_name=file, width=WIDTH, height=HEIGHT))
@@ -90,7 +93,9 @@ def make_config(folder, seed):
         default_scope='mmdet',
         custom_imports=dict(imports=['mmdet_centernet'], allow_failed_imports=False),
         work_dir=str(folder / 'work_dir'),
-        model=dict(bbox_head=dict(num_classes=len(CLASSES))),
+        model=dict(
+            backbone=dict(frozen_stages=FROZEN), bbox_head=dict(
+                num_classes=len(CLASSES), loss_wh=dict(loss_weight=WHW))),
         train_dataloader=dict(
             batch_size=BATCH, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=True),
             dataset=dict(

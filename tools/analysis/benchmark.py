@@ -197,7 +197,6 @@ def main(argv=None):
     parser.add_argument(
         '--seconds', type=float, default=60, help='most time per pair (default 60)')
     args = parser.parse_args(argv)
-    logging.disable(logging.WARNING)
     init_default_scope('mmdet')
     compiled = sys.modules['mmcv._ext'].__spec__.origin != 'mmdet_centernet'
 
@@ -205,7 +204,12 @@ def main(argv=None):
     lines = []
     console = Console(stderr=True)
     for _, title, build in track(chosen, 'measuring', console=console, transient=True):
-        ours, theirs = measure(build(), args.repeats, args.seconds)
+        logging.disable(logging.WARNING)  # what mmengine says of every parameter it starts
+        try:
+            pair = build()
+        finally:
+            logging.disable(logging.NOTSET)
+        ours, theirs = measure(pair, args.repeats, args.seconds)
         best, median = min(theirs) / min(ours), statistics.median(
             b / a for a, b in zip(ours, theirs))
         lines.append(
