@@ -13,7 +13,7 @@ CLASSES = ('ellipse', 'rectangle')
 WIDTH, HEIGHT = 128, 96
 TRAIN_IMAGES, VAL_IMAGES = 48, 24
 OBJECTS_PER_IMAGE = 4
-LONG_SIDES = 18, 43
+LONG_SIDES = 18, 43  # px, the second one excluded; the short side is two thirds
 EPOCHS, REPEATS, BATCH = 10, 4, 4
 META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'homography_matrix')
 
@@ -34,8 +34,8 @@ def place(rng, label, taken):
 
 
 def write_shapes(folder, name, count, rng):
-    """Write ``folder/name/*.png`` and ``folder/name.json``: filled shapes on noise, of random
-    colours that stand out a little; pixels and boxes agree to the pixel."""
+    """Write ``folder/name/*.png`` and ``folder/name.json``: filled shapes of random colours that
+    stand out from a noisy ground."""
     (folder / name).mkdir()
     images, annotations = [], []
     for number in range(count):
@@ -87,7 +87,7 @@ def make_config(folder, seed):
         dict(type='mmdet.LoadAnnotations', with_bbox=True),
         dict(type='mmdet.PackDetInputs', meta_keys=META_KEYS)]
     steps = EPOCHS * REPEATS * TRAIN_IMAGES // BATCH
-    cfg = Config.fromfile(MODEL)
+    cfg = Config.fromfile(MODEL)  # with weights from ImageNet, from a package of the demo
     cfg.merge_from_dict(dict(
         default_scope='mmdet',
         custom_imports=dict(imports=['mmdet_centernet'], allow_failed_imports=False),
