@@ -130,6 +130,7 @@ def learn(folder, seed):
 
 
 def test_shapes_are_learnt(tmp_path):
-    """Seeds 0, 1 and 2 reach an AP of 0.80, 0.83 and 0.78."""
+    """Seeds 0, 1 and 2 reach an AP of 0.80, 0.83 and 0.78; a heat map that is off by one
+    cell, or offsets with x and y swapped, still reach 0.53."""
     metrics = learn(tmp_path, seed=0)
-    assert metrics['bbox_mAP'] >= 0.5, metrics
+    assert metrics['bbox_mAP'] >= 0.6, metrics

@@ -87,7 +87,8 @@ class CenterNetHead(BaseCenterHead):
         peaks = self._at_least_one(targets.heatmap.num_peaks())
         width = outputs[-1]['heatmap'].shape[-1]
         y, x = targets.cells.div(width, rounding_mode='floor'), targets.cells % width
-        weight = targets.weight[:, None].expand(-1, 2)
+        # The weights are 0 and 1. As an argument, mmdet's losses would look at them on the host.
+        weight = targets.weight[:, None]
         losses = dict.fromkeys(('loss_center_heatmap', 'loss_wh', 'loss_offset'), 0)
         for output in outputs:
             losses['loss_center_heatmap'] += self.heatmap_loss(
@@ -95,7 +96,7 @@ class CenterNetHead(BaseCenterHead):
             for name in ('wh', 'offset'):
                 at_centers = output[name][targets.images, :, y, x]
                 losses[f'loss_{name}'] += self.losses[name](
-                    at_centers, getattr(targets, name), weight, avg_factor=2 * peaks)
+                    at_centers * weight, getattr(targets, name) * weight, avg_factor=2 * peaks)
         return losses
 
     def predict_by_feat(
