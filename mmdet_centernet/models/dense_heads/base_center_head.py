@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from mmcv.cnn import build_norm_layer
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmengine.model import bias_init_with_prob, normal_init
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ class BaseCenterHead(BaseDenseHead):
         in_channels (int): channels of the features.
         feat_channels (int): channels between a branch's two convolutions.
         coder (dict): config of the coder.
+        norm_cfg (dict, optional): normalisation after a branch's first convolution, which
+            then has no bias, such as ``dict(type='BN')``.
         num_stacks (int): feature maps, each with branches of its own; the losses of all
             are summed, the last one is decoded (Hourglass).
         train_cfg (dict, optional): accepted, as MMDetection's detectors hand it over.
@@ -30,6 +33,8 @@ class BaseCenterHead(BaseDenseHead):
 
     #: Branches that end in class probabilities, which start out small.
     heatmap_branches: tuple[str, ...] = ('heatmap',)
+    #: Regressions that are averaged with those of the mirrored image in flip testing.
+    averaged_branches: tuple[str, ...] = ('wh',)
 
     def __init__(
         self,
@@ -38,6 +43,7 @@ class BaseCenterHead(BaseDenseHead):
         feat_channels: int,
         coder: dict,
         num_stacks: int = 1,
+        norm_cfg: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -48,15 +54,21 @@ class BaseCenterHead(BaseDenseHead):
         self.test_cfg = test_cfg
         self.stacks = nn.ModuleList(
             nn.ModuleDict({
-                name: nn.Sequential(
-                    nn.Conv2d(in_channels, feat_channels, 3, padding=1),
-                    nn.ReLU(inplace=True),
-                    nn.Conv2d(feat_channels, channels, 1),
-                )
+                name: self._branch(in_channels, feat_channels, channels, norm_cfg)
                 for name, channels in branches.items()
             })
             for _ in range(num_stacks)
         )
+
+    @staticmethod
+    def _branch(
+        in_channels: int, feat_channels: int, channels: int, norm_cfg: dict | None
+    ) -> nn.Sequential:
+        layers = [nn.Conv2d(in_channels, feat_channels, 3, padding=1, bias=norm_cfg is None)]
+        if norm_cfg is not None:
+            layers.append(build_norm_layer(norm_cfg, feat_channels)[1])
+        return nn.Sequential(
+            *layers, nn.ReLU(inplace=True), nn.Conv2d(feat_channels, channels, 1))
 
     def init_weights(self) -> None:
         """Heat maps begin at a probability of 0.1 everywhere, regressions near 0."""
@@ -83,15 +95,76 @@ class BaseCenterHead(BaseDenseHead):
         Raises:
             ValueError: if the number of features is not the number of stacks.
         """
+        self._check_features(features)
+        return ([
+            {name: branch(x) for name, branch in branches.items()}
+            for x, branches in zip(features, self.stacks, strict=True)
+        ],)
+
+    def forward_last(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Logits and raw regressions of the last stack alone, which is what is decoded.
+
+        Args:
+            features (Sequence[Tensor[B, in_channels, H, W]]): one per stack.
+
+        Returns:
+            dict[str, Tensor]: branch name -> Tensor[B, channels, H, W].
+
+        Raises:
+            ValueError: if the number of features is not the number of stacks.
+        """
+        self._check_features(features)
+        return {name: branch(features[-1]) for name, branch in self.stacks[-1].items()}
+
+    def _check_features(self, features: Sequence[Tensor]) -> None:
         if len(features) != len(self.stacks):
             raise ValueError(
                 f'{type(self).__name__} has {len(self.stacks)} stack(s) but the neck gives '
                 f'{len(features)} feature map(s): set num_stacks, or let the neck return one '
                 'map per stack.')
-        return ([
-            {name: branch(x) for name, branch in branches.items()}
-            for x, branches in zip(features, self.stacks, strict=True)
-        ],)
+
+    def predict(
+        self, x: Sequence[Tensor], batch_data_samples: list, rescale: bool = False
+    ) -> list:
+        """Predictions from features; only the last stack's branches are computed.
+
+        Args:
+            x (Sequence[Tensor[B, in_channels, H, W]]): one per stack.
+            batch_data_samples (list[DetDataSample]): their metainfo is used.
+            rescale (bool): see :meth:`predict_by_feat`.
+
+        Returns:
+            list[InstanceData]: one per image.
+        """
+        metas = [sample.metainfo for sample in batch_data_samples]
+        return self.predict_by_feat([self.forward_last(x)], metas, rescale=rescale)
+
+    def merge_flipped(self, output: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One stack's outputs for images and their mirror images, merged (Sec. 5: "flip
+        testing").
+
+        Heat maps are averaged as probabilities, and come back as logits; the regressions of
+        ``averaged_branches`` are averaged as they are; others, such as offsets, are the
+        unmirrored image's.
+
+        Args:
+            output (dict[str, Tensor[2 B, channels, H, W]]): the images' outputs, then those
+                of the images mirrored left to right, in the same order.
+
+        Returns:
+            dict[str, Tensor[B, channels, H, W]]: float32 where averaged.
+        """
+        merged = {}
+        for name, values in output.items():
+            plain, mirrored = values.unflatten(0, (2, -1))
+            if name in self.heatmap_branches:
+                plain, mirrored = plain.float().sigmoid(), mirrored.float().sigmoid()
+                merged[name] = ((plain + mirrored.flip(-1)) / 2).logit()
+            elif name in self.averaged_branches:
+                merged[name] = (plain.float() + mirrored.float().flip(-1)) / 2
+            else:
+                merged[name] = plain
+        return merged
 
     @abstractmethod
     def loss_by_feat(
