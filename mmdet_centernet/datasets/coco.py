@@ -30,7 +30,18 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
     ``metainfo.classes``, and closes gaps. So both must agree, or names and (between the
     training and the validation file) labels would be mixed up without a word; this is
     checked.
+
+    Args:
+        crowd_as_objects (bool): train on crowd boxes (``iscrowd``) as on any other, as the
+            original does. False: they are to be ignored, as in MMDetection. In
+            ``test_mode`` they always are, so that no evaluation changes.
+        **kwargs: MMDetection's.
     """
+
+    def __init__(self, *args, crowd_as_objects=False, **kwargs):
+        # Before the rest, which may load the data.
+        self.crowd_as_objects = crowd_as_objects
+        super().__init__(*args, **kwargs)
 
     def COCOAPI(self, local_path):
         """Read, check and index the annotation file.
@@ -57,6 +68,17 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
             coco.createIndex()
         coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
         return coco
+
+    def _take_crowds(self, kept):
+        """Make objects of the crowds in training data; return how many there were."""
+        if not self.crowd_as_objects or self.test_mode:
+            return 0
+        # In COCO's format nothing but crowds is to be ignored.
+        crowds = [instance for item in kept for instance in item['instances']
+                  if instance['ignore_flag']]
+        for instance in crowds:
+            instance['ignore_flag'] = 0
+        return len(crowds)
 
     def _read(self, local_path):
         """Read the JSON file and check its outline."""

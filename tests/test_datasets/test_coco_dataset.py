@@ -212,6 +212,40 @@ def test_some_of_the_classes(build, said):
     assert '1 of classes not asked for (annotation 1 of 1.png)' in said[0]
 
 
+CROWDS = box(3, [1, 2, 30, 20], iscrowd=1), box(4, [2, 3, 9, 9], image_id=2, iscrowd=1)
+
+
+@pytest.mark.parametrize('options, objects, line', [
+    (dict(), 2, '2 boxes and 2 to ignore'),
+    (dict(crowd_as_objects=True), 4, '4 boxes, 2 of them crowds'),
+    (dict(crowd_as_objects=True, test_mode=True), 2, '2 boxes and 2 to ignore')])
+def test_crowds(build, said, options, objects, line):
+    dataset = build(content([*GOOD, *CROWDS]), **options)
+    flags = [found['ignore_flag'] for index in range(2)
+             for found in dataset.get_data_info(index)['instances']]
+    assert len(flags) == 4 and flags.count(0) == objects
+    assert said == [f'{dataset.ann_file}: 2 images, {line}'
+                    + ' (crowd, difficult or too small)' * (objects == 2)]
+
+
+def test_only_crowds_of_images_that_are_left_count(build, said):
+    data = content([*GOOD, *CROWDS])
+    data['images'][1]['height'] = 20
+    build(data, crowd_as_objects=True, filter_cfg=dict(min_size=32))
+    assert '1 images, 2 boxes, 1 of them crowds.' in said[0]
+
+
+def test_crowds_reach_the_pipeline_as_objects(build, tmp_path):
+    (tmp_path / 'img').mkdir()
+    cv2.imwrite(str(tmp_path / 'img/1.png'), np.zeros((40, 60, 3), np.uint8))
+    pipeline = [step for step in PIPELINE if 'CenterAffine' not in step['type']]
+    for taken, objects in ((False, 1), (True, 2)):
+        sample = build(content([GOOD[0], CROWDS[0]]), pipeline=pipeline,
+                       crowd_as_objects=taken)[0]['data_samples']
+        assert len(sample.gt_instances) == objects
+        assert len(sample.ignored_instances) == 2 - objects
+
+
 def test_wrappers(build):
     dataset = build(content(GOOD))
     assert len(RepeatDataset(dataset, times=3)) == 6
