@@ -41,6 +41,22 @@ class SparseHeatmap(NamedTuple):
         return dense
 
 
+class CellOwners(NamedTuple):
+    """The cells that Gaussians reach, each with the object whose Gaussian is largest there.
+
+    Attributes:
+        positions (Tensor[M]): int64, cells, as positions in the flattened ``[B, H, W]``; a
+            cell may stand here several times.
+        owner (Tensor[M]): int64, index of the object; the last one of equal Gaussians.
+        value (Tensor[M]): in [0, 1], the owner's Gaussian at the first entry of a cell, 0 at
+            every further one, so that a sum over entries counts each cell once.
+    """
+
+    positions: Tensor
+    owner: Tensor
+    value: Tensor
+
+
 def _window_entries(
     centers: Tensor, radii: Tensor, planes: Tensor, half: int, feat_size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
@@ -91,31 +107,75 @@ def draw_sparse_heatmap(
     Returns:
         SparseHeatmap: float32 values.
     """
-    feat_size = shape[2], shape[3]
-    if max_radius is None:
-        parts = [
-            _window_entries(centers[same], radii[same], planes[same], int(radius), feat_size)
-            for radius in radii[radii >= 0].unique().tolist()
-            for same in [radii == radius]
-        ]
-        if parts:
-            index = torch.cat([part[0] for part in parts])
-            value = torch.cat([part[1] for part in parts])
-        else:
-            index = torch.zeros(0, dtype=torch.int64, device=centers.device)
-            value = torch.zeros(0, device=centers.device)
-    else:
-        index, value = _window_entries(centers, radii, planes, max_radius, feat_size)
+    entries = _sorted_entries(centers, radii, planes, (shape[2], shape[3]), max_radius)
+    return SparseHeatmap(entries.positions, entries.largest[entries.cell], entries.unique, shape)
 
+
+class _Entries(NamedTuple):
+    """Window entries of all objects, those of a cell side by side; M of them, n cells."""
+
+    positions: Tensor  # [M] int64, ascending, cell of the flattened planes
+    value: Tensor  # [M] the entry's own Gaussian
+    owner: Tensor  # [M] int64, the entry's object
+    unique: Tensor  # [M] bool, first entry of its cell
+    cell: Tensor  # [M] int64, number of its cell
+    largest: Tensor  # [at least n] the largest Gaussian of each cell
+
+
+def _sorted_entries(
+    centers: Tensor,
+    radii: Tensor,
+    planes: Tensor,
+    feat_size: tuple[int, int],
+    max_radius: int | None,
+) -> _Entries:
+    objects = torch.arange(len(radii), device=centers.device)
+    if max_radius is None:
+        groups = [(radii == radius, int(radius)) for radius in radii[radii >= 0].unique().tolist()]
+    else:
+        groups = [(slice(None), max_radius)]
+    index, value = [objects[:0]], [torch.zeros(0, device=centers.device)]
+    owner = [objects[:0]]
+    for same, half in groups:
+        entries = _window_entries(centers[same], radii[same], planes[same], half, feat_size)
+        index.append(entries[0])
+        value.append(entries[1])
+        owner.append(objects[same].repeat_interleave((2 * half + 1) ** 2))
     # Sorting brings the entries of a cell together. (Scattering them into a dense map would
     # touch memory all over the 80 MB of a batch's heat map.)
-    index, order = index.sort()
-    value = value[order]
-    unique = torch.ones_like(index, dtype=torch.bool)
-    unique[1:] = index[1:] != index[:-1]
+    positions, order = torch.cat(index).sort()
+    gaussian = torch.cat(value)[order]
+    unique = torch.ones_like(positions, dtype=torch.bool)
+    unique[1:] = positions[1:] != positions[:-1]
     cell = unique.cumsum(0) - 1
-    largest = torch.zeros_like(value).scatter_reduce_(0, cell, value, 'amax')
-    return SparseHeatmap(index, largest[cell], unique, shape)
+    largest = torch.zeros_like(gaussian).scatter_reduce_(0, cell, gaussian, 'amax')
+    return _Entries(positions, gaussian, torch.cat(owner)[order], unique, cell, largest)
+
+
+def find_cell_owners(
+    centers: Tensor,
+    radii: Tensor,
+    images: Tensor,
+    feat_size: tuple[int, int],
+    max_radius: int | None = None,
+) -> CellOwners:
+    """Find which object's Gaussian, of any class, is largest at each cell of a batch.
+
+    Args:
+        centers (Tensor[N, 2]): int64, xy in cells, inside [0, W) x [0, H).
+        radii (Tensor[N]): int64, cells, >= 0; an object of radius -1 owns nothing.
+        images (Tensor[N]): int64, the object's image in the batch.
+        feat_size (tuple[int, int]): (H, W).
+        max_radius (int, optional): see :func:`draw_sparse_heatmap`.
+
+    Returns:
+        CellOwners: float32 values.
+    """
+    entries = _sorted_entries(centers, radii, images, feat_size, max_radius)
+    best = torch.where(entries.value == entries.largest[entries.cell], entries.owner, -1)
+    owner = torch.full_like(entries.cell, -1).scatter_reduce_(0, entries.cell, best, 'amax')
+    value = torch.where(entries.unique, entries.largest[entries.cell], 0.0)
+    return CellOwners(entries.positions, owner[entries.cell], value)
 
 
 def draw_center_heatmap(

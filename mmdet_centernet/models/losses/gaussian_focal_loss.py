@@ -1,4 +1,6 @@
 """Penalty-reduced focal loss of the centre heat map, on logits."""
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -15,30 +17,37 @@ def _chunks(flat: Tensor) -> tuple[Tensor, ...]:
     return flat.split(CPU_CHUNK) if flat.device.type == 'cpu' else (flat,)
 
 
-def _background_loss(x: Tensor, alpha: float) -> Tensor:
+def _limited(x: Tensor, limit: float) -> Tensor:
+    """Logits in float32, cut to [-limit, limit]."""
+    return x.float() if math.isinf(limit) else x.float().clamp(-limit, limit)
+
+
+def _background_loss(x: Tensor, alpha: float, limit: float) -> Tensor:
     """Sum of ``-log(1 - p) p^alpha`` (``p`` = sigmoid of ``x``): the loss of empty cells."""
     total = x.new_zeros((), dtype=torch.float32)
     for part in _chunks(x):
-        part = part.float()
+        part = _limited(part, limit)
         weight = part.sigmoid()
         weight = weight.square_() if alpha == 2 else weight.pow_(alpha)
         total += torch.dot(weight, F.softplus(part))
     return total
 
 
-def _background_grad(x: Tensor, alpha: float, scale: Tensor) -> Tensor:
+def _background_grad(x: Tensor, alpha: float, limit: float, scale: Tensor) -> Tensor:
     """``scale`` times the derivative of :func:`_background_loss`.
 
     ``d/dx softplus(x) p^a = p^a (p + a (1 - p) softplus(x))``
     """
     grad = torch.empty_like(x)
     for part, out in zip(_chunks(x), _chunks(grad), strict=True):
-        part = part.float()
-        p = part.sigmoid()
-        loss = F.softplus(part).mul_(alpha)
+        free = _limited(part, limit)
+        p = free.sigmoid()
+        loss = F.softplus(free).mul_(alpha)
         inner = torch.addcmul(loss, p, loss, value=-1).add_(p)
         weight = p.square_() if alpha == 2 else p.pow_(alpha)
         out.copy_(inner.mul_(weight).mul_(scale))
+        if not math.isinf(limit):
+            out.masked_fill_(part.abs() > limit, 0)
     return grad
 
 
@@ -58,33 +67,38 @@ class _GaussianFocal(torch.autograd.Function):
     where a Gaussian reaches. Only the logits are kept for the backward pass."""
 
     @staticmethod
-    def forward(ctx, logits, index, value, unique, alpha, gamma):
+    def forward(ctx, logits, index, value, unique, alpha, gamma, limit):
         flat = logits.reshape(-1)
-        reached = flat[index].float()
+        reached = _limited(flat[index], limit)
         empty = torch.zeros((), device=value.device)
         correction = (
             _cell_loss(reached, value, alpha, gamma) - _cell_loss(reached, empty, alpha, gamma)
         )
         ctx.save_for_backward(logits, index, value)
-        ctx.alpha, ctx.gamma = alpha, gamma
-        return _background_loss(flat, alpha) + correction.mul(unique).sum()
+        ctx.alpha, ctx.gamma, ctx.limit = alpha, gamma, limit
+        return _background_loss(flat, alpha, limit) + correction.mul(unique).sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_output):
         logits, index, value = ctx.saved_tensors
         flat = logits.reshape(-1)
-        grad = _background_grad(flat, ctx.alpha, grad_output)
+        grad = _background_grad(flat, ctx.alpha, ctx.limit, grad_output)
         with torch.enable_grad():
             reached = flat[index].float().requires_grad_()
-            loss = _cell_loss(reached, value, ctx.alpha, ctx.gamma).sum()
+            loss = _cell_loss(
+                _limited(reached, ctx.limit), value, ctx.alpha, ctx.gamma).sum()
         # A cell that stands in the index several times gets the same value each time.
         grad[index] = (torch.autograd.grad(loss, reached)[0] * grad_output).to(grad.dtype)
-        return grad.view(logits.shape), None, None, None, None, None
+        return grad.view(logits.shape), None, None, None, None, None, None
 
 
 def gaussian_focal_loss(
-    logits: Tensor, target: SparseHeatmap, alpha: float = 2.0, gamma: float = 4.0
+    logits: Tensor,
+    target: SparseHeatmap,
+    alpha: float = 2.0,
+    gamma: float = 4.0,
+    min_probability: float = 0.0,
 ) -> Tensor:
     """Sum of the penalty-reduced focal loss (Objects as Points, eq. 1), not averaged.
 
@@ -96,6 +110,9 @@ def gaussian_focal_loss(
         target (SparseHeatmap): of the same shape.
         alpha (float): exponent of the prediction.
         gamma (float): exponent of ``1 - y``.
+        min_probability (float): in [0, 0.5); ``p`` is cut to [min_probability,
+            1 - min_probability], beyond which a cell has no gradient. The original does so
+            at 1e-4, against logarithms of 0, which cannot come up here.
 
     Returns:
         Tensor: 0-d, float32.
@@ -107,8 +124,9 @@ def gaussian_focal_loss(
         raise ValueError(
             f'The heat map has shape {tuple(logits.shape)}, its target {tuple(target.shape)}.'
         )
+    limit = math.log(1 / min_probability - 1) if min_probability else math.inf
     return _GaussianFocal.apply(
-        logits, target.positions, target.value, target.unique, alpha, gamma)
+        logits, target.positions, target.value, target.unique, alpha, gamma, limit)
 
 
 @MODELS.register_module()
@@ -119,6 +137,10 @@ class GaussianFocalLoss(nn.Module):
         alpha (float): exponent of the prediction.
         gamma (float): exponent of ``1 - y``.
         loss_weight (float): factor of the result.
+        min_probability (float): see :func:`gaussian_focal_loss`; 1e-4 in the original.
+
+    Raises:
+        ValueError: if ``min_probability`` is not in [0, 0.5).
     """
 
     #: Heads pass logits and a sparse target to such a loss, instead of probabilities and
@@ -126,16 +148,24 @@ class GaussianFocalLoss(nn.Module):
     takes_logits = True
 
     def __init__(
-        self, alpha: float = 2.0, gamma: float = 4.0, loss_weight: float = 1.0
+        self,
+        alpha: float = 2.0,
+        gamma: float = 4.0,
+        loss_weight: float = 1.0,
+        min_probability: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= min_probability < 0.5:
+            raise ValueError(f'min_probability = {min_probability} must lie in [0, 0.5).')
         self.alpha = alpha
         self.gamma = gamma
         self.loss_weight = loss_weight
+        self.min_probability = min_probability
 
     def forward(
         self, logits: Tensor, target: SparseHeatmap, avg_factor: Tensor | float
     ) -> Tensor:
         """The loss summed over all cells, over ``avg_factor``, times ``loss_weight``."""
-        loss = gaussian_focal_loss(logits, target, self.alpha, self.gamma)
+        loss = gaussian_focal_loss(
+            logits, target, self.alpha, self.gamma, self.min_probability)
         return loss / avg_factor * self.loss_weight

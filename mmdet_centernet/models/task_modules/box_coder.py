@@ -5,7 +5,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...ops.heatmap import SparseHeatmap, draw_sparse_heatmap, find_peaks, gather_cells
+from ...ops.heatmap import (
+    CellOwners,
+    SparseHeatmap,
+    draw_sparse_heatmap,
+    find_cell_owners,
+    find_peaks,
+    gather_cells,
+)
 from ...ops.radius import RADIUS_FORMULAS, gaussian_radius
 from ...registry import TASK_UTILS
 
@@ -20,16 +27,21 @@ class BoxTargets(NamedTuple):
         wh (Tensor[N, 2]): box width and height, cells.
         offset (Tensor[N, 2]): xy of the centre less its cell, in [0, 1).
         images (Tensor[N]): int64, the object's image in the batch.
+        labels (Tensor[N]): int64 in [0, C).
         cells (Tensor[N]): int64 ``y * W + x`` of its centre.
         weight (Tensor[N]): 1 where ``wh`` and ``offset`` are to be learnt, else 0.
+        dense_wh (CellOwners | None): the cells around centres where ``wh`` of their owner is
+            learnt too, each in proportion to its value.
     """
 
     heatmap: SparseHeatmap
     wh: Tensor
     offset: Tensor
     images: Tensor
+    labels: Tensor
     cells: Tensor
     weight: Tensor
+    dense_wh: CellOwners | None = None
 
 
 @TASK_UTILS.register_module()
@@ -50,6 +62,9 @@ class CenterNetBoxCoder:
         shared_cells (str): what becomes of several centres in one cell of an image:
             ``'last'``, only the last one's size and offset are learnt (as in MMDetection);
             ``'all'``, each counts (as in the original). All are drawn into the heat map.
+        dense_wh (bool): sizes are learnt at every cell that a Gaussian reaches, not at the
+            centres alone; a cell's size is that of the object with the largest Gaussian
+            there.
 
     Raises:
         ValueError: for an unknown choice or a stride below 1.
@@ -61,6 +76,7 @@ class CenterNetBoxCoder:
         radius: str = 'corrected',
         min_overlap: float = 0.3,
         shared_cells: str = 'last',
+        dense_wh: bool = False,
     ) -> None:
         if radius not in RADIUS_FORMULAS:
             raise ValueError(f"radius = '{radius}' must be one of {RADIUS_FORMULAS}.")
@@ -73,6 +89,7 @@ class CenterNetBoxCoder:
         self.radius = radius
         self.min_overlap = min_overlap
         self.shared_cells = shared_cells
+        self.dense_wh = dense_wh
 
     def encode(
         self,
@@ -126,16 +143,18 @@ class CenterNetBoxCoder:
 
         size = wh.ceil() if self.radius == 'official' else wh
         radius = gaussian_radius(size, self.radius, self.min_overlap).floor().clamp(min=0).long()
+        radius = torch.where(valid, radius, -1)
+        label = torch.where(valid, label, 0)
+        bound = None if device.type == 'cpu' else self._largest_radius(height, width)
         heatmap = draw_sparse_heatmap(
-            cell,
-            torch.where(valid, radius, -1),
-            image * num_classes + torch.where(valid, label, 0),
-            (batch, num_classes, height, width),
-            max_radius=None if device.type == 'cpu' else self._largest_radius(height, width),
-        )
+            cell, radius, image * num_classes + label, (batch, num_classes, height, width), bound)
+        dense_wh = None
+        if self.dense_wh:
+            dense_wh = find_cell_owners(cell, radius, image, (height, width), bound)
         if self.shared_cells == 'last':
             valid &= self._is_last(image * (height * width) + cells, batch * height * width, valid)
-        return BoxTargets(heatmap, wh, offset, image, cells, valid.to(wh.dtype))
+        return BoxTargets(
+            heatmap, wh, offset, image, label, cells, valid.to(wh.dtype), dense_wh)
 
     def decode(
         self,
@@ -150,7 +169,8 @@ class CenterNetBoxCoder:
         Args:
             heatmap (Tensor[B, C, H, W]): logits. Peaks are found on them, which are in the
                 same order as the probabilities; only those of the peaks are computed.
-            wh (Tensor[B, 2, H, W]): width and height, cells.
+            wh (Tensor[B, 2, H, W] | Tensor[B, 2 C, H, W]): width and height, cells, of any
+                class or of each (those of class c are channels 2 c and 2 c + 1).
             offset (Tensor[B, 2, H, W]): xy, cells.
             topk (int): detections per image, K; fewer if the map has fewer cells.
             local_maximum_kernel (int): side of the neighbourhood that a peak dominates.
@@ -164,7 +184,11 @@ class CenterNetBoxCoder:
         width = heatmap.shape[-1]
         cell = torch.stack((cells % width, cells.div(width, rounding_mode='floor')), dim=-1)
         center = cell + gather_cells(offset, cells).float()
-        half = gather_cells(wh, cells).float() / 2
+        size = gather_cells(wh, cells).float()
+        if wh.shape[1] > 2:
+            of_label = labels[..., None, None].expand(-1, -1, -1, 2)
+            size = size.unflatten(-1, (-1, 2)).gather(2, of_label).squeeze(2)
+        half = size / 2
         bboxes = torch.cat((center - half, center + half), dim=-1) * self.stride
         return bboxes, logits.float().sigmoid(), labels
 

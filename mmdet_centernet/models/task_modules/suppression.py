@@ -1,0 +1,55 @@
+"""Suppression of detections that repeat a better one."""
+import torch
+from mmcv.ops import batched_nms
+from torch import Tensor
+
+from ...errors import UserError
+from ...ops.soft_nms import soft_nms
+
+SOFT_NMS_OPTIONS = {'iou_threshold', 'sigma', 'min_score', 'method', 'offset'}
+
+
+def suppress(
+    boxes: Tensor, scores: Tensor, labels: Tensor, cfg: dict, max_num: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Suppress detections of one image, each class by itself.
+
+    Args:
+        boxes (Tensor[N, 4]): xyxy; may reach below zero.
+        scores (Tensor[N]): of the detections.
+        labels (Tensor[N]): int64.
+        cfg (dict): ``type``, and its options. ``'soft_nms'`` is
+            :func:`mmdet_centernet.ops.soft_nms.soft_nms`; others, such as
+            ``dict(type='nms', iou_threshold=0.5)``, are for mmcv's ``batched_nms``. With
+            ``class_agnostic=True`` all classes are taken as one.
+        max_num (int, optional): the most detections returned.
+
+    Returns:
+        tuple: boxes [K, 4], scores [K] and labels [K] that are left, best first. Scores are
+        the lowered ones with soft-NMS.
+
+    Raises:
+        UserError: if the config has no type, or an option that soft-NMS does not have.
+    """
+    options = dict(cfg)
+    method = options.pop('type', None)
+    if not isinstance(method, str):
+        raise UserError(f"nms={dict(cfg)} has no type: write dict(type='soft_nms', ...) or "
+                        "dict(type='nms', iou_threshold=...)")
+    if not len(boxes):
+        return boxes, scores, labels
+    if method == 'soft_nms':
+        class_agnostic = options.pop('class_agnostic', False)
+        unknown = sorted(set(options) - SOFT_NMS_OPTIONS)
+        if unknown:
+            raise UserError(f'nms of type soft_nms has no option {unknown[0]}: its options are '
+                            f'{", ".join(sorted(SOFT_NMS_OPTIONS))} and class_agnostic')
+        scored, kept = soft_nms(
+            boxes, scores, labels=torch.zeros_like(labels) if class_agnostic else labels,
+            max_num=max_num, **options)
+        return scored[:, :4], scored[:, 4], labels[kept]
+    # mmcv keeps classes apart by shifting them by the largest coordinate, which is enough
+    # only for boxes that do not reach below zero.
+    scored, kept = batched_nms(boxes - boxes.min(), scores, labels, dict(cfg))
+    scored, kept = scored[:max_num], kept[:max_num]
+    return boxes[kept], scored[:, 4], labels[kept]
