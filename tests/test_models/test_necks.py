@@ -1,13 +1,19 @@
-"""The deconvolution neck and the pyramid neck: sizes, names, starts, aggregation by hand."""
+"""The deconvolution neck and the pyramid neck: sizes, names, starts, aggregation by hand, the
+original's outputs, backbones that fit and such that do not."""
 import math
+import re
+import warnings
 
 import pytest
 import torch
+from mmdet.models.backbones import RegNet, ResNet, ResNeXt, SwinTransformer
 from mmdet.models.necks import CTResNetNeck as TheirNeck
 from mmengine.registry import DefaultScope
+from parity_weights import assert_equals_official, seeded_input, seeded_state_dict
 from torch import nn
 from torch.nn import functional as F
 
+from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.layers import DCNv2
 from mmdet_centernet.models.necks import CTResNetNeck, DLAUp
 from mmdet_centernet.models.necks.upsample import fill_bilinear
@@ -204,3 +210,144 @@ def test_pyramid_neck_leaves_the_features_alone():
 def test_pyramid_neck_with_bad_arguments(options, words):
     with pytest.raises(ValueError, match=words):
         DLAUp(**options)
+
+
+@pytest.mark.parametrize('use_dcn', [True, False], ids=['dcn', 'plain'])
+@pytest.mark.parametrize('conv_bias', [True, False], ids=['bias', 'no bias'])
+@pytest.mark.parametrize(
+    ('neck_type', 'options'),
+    [(CTResNetNeck, dict(in_channels=8, num_deconv_filters=(6, 4), num_deconv_kernels=(4, 4))),
+     (DLAUp, dict(in_channels=(4, 6, 8), in_strides=(4, 8, 16)))],
+    ids=['deconvolutions', 'pyramid'])
+def test_bias_of_convolutions(neck_type, options, conv_bias, use_dcn):
+    """Of the 3x3 convolutions alone; nobody is warned of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        neck = make(neck_type, **options, conv_bias=conv_bias, use_dcn=use_dcn)
+    kinds = {True: DCNv2, False: nn.Conv2d}
+    convs = [m for m in neck.modules() if isinstance(m, kinds[use_dcn])]
+    assert convs
+    if not use_dcn:
+        assert all(conv.kernel_size == (3, 3) for conv in convs)
+    assert {conv.bias is not None for conv in convs} == {conv_bias}
+    deconvs = [m for m in neck.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert all(deconv.bias is None for deconv in deconvs)
+
+
+def test_deconvolutions_alone():
+    """Three deconvolutions in a row, which start near zero."""
+    neck = make(
+        CTResNetNeck, in_channels=16, num_deconv_filters=(64, 32, 32),
+        num_deconv_kernels=(4, 4, 4), pre_conv=False).eval()
+    assert {name.split('.', 2)[2] for name, _ in neck.named_parameters()} == {
+        'conv.weight', 'bn.weight', 'bn.bias'}
+    feature = torch.randn(2, 16, 3, 5)
+    x = feature
+    for layer in neck.deconv_layers:
+        assert isinstance(layer.conv, nn.ConvTranspose2d)
+        assert layer.conv.weight.std().item() == pytest.approx(0.001, rel=0.05)
+        # By its meaning: zeros between the cells, and a convolution with the turned kernel.
+        spread = torch.zeros(2, x.shape[1], 2 * x.shape[2] - 1, 2 * x.shape[3] - 1)
+        spread[..., ::2, ::2] = x
+        kernel = layer.conv.weight.flip(2, 3).transpose(0, 1)
+        # In eval mode with fresh statistics batch norm only divides by sqrt(1 + eps).
+        x = (F.conv2d(spread, kernel, padding=2) / math.sqrt(1 + 1e-5)).relu()
+    out, = neck([feature])
+    assert out.shape == (2, 32, 24, 40)
+    assert out.max() > 0
+    torch.testing.assert_close(out, x)
+    assert_all_learn(neck.train(), [feature])
+
+
+@pytest.mark.parametrize(
+    ('arch', 'options'),
+    [('res_18', dict(num_deconv_filters=(256, 256, 256), pre_conv=False)),
+     ('resdcn_18', dict(num_deconv_filters=(256, 128, 64), conv_bias=True))],
+    ids=['plain', 'dcn'])
+def test_deconvolution_neck_equals_the_original(arch, options):
+    """ResNet-18 and its neck on the original's weights give the original's outputs."""
+    state = seeded_state_dict(f'ctdet/{arch}')
+    neck = CTResNetNeck(in_channels=512, num_deconv_kernels=(4, 4, 4), **options).eval()
+    # There: one list of convolution, norm and ReLU, convolution, norm and ReLU.
+    theirs = {}
+    for name, value in state.items():
+        if name.startswith('deconv_layers.'):
+            number, rest = name.split('.', 2)[1:]
+            layer, part = divmod(int(number), 3)
+            rest = rest.replace('conv_offset_mask', 'conv_offset')
+            theirs[f'deconv_layers.{layer}.{("conv", "bn")[part]}.{rest}'] = value
+    neck.load_state_dict(theirs)
+    backbone = ResNet(18, out_indices=(3,))
+    backbone.eval()
+    backbone.load_state_dict({
+        name: value for name, value in state.items()
+        if re.match(r'conv1|bn1|layer\d', name)})
+    with torch.no_grad():
+        feature, = neck(backbone(seeded_input()))
+        outputs = {}
+        for branch in ('hm', 'wh', 'reg'):
+            hidden = F.conv2d(
+                feature, state[f'{branch}.0.weight'], state[f'{branch}.0.bias'], padding=1)
+            outputs[branch] = F.conv2d(
+                hidden.relu(), state[f'{branch}.2.weight'], state[f'{branch}.2.bias'])
+    assert_equals_official(outputs, f'ctdet/{arch}')
+
+
+BACKBONES = {
+    'resnet': (lambda: ResNet(18, out_indices=(0, 1, 2, 3)), (64, 128, 256, 512)),
+    'regnet': (lambda: RegNet('regnetx_400mf'), (32, 64, 160, 384)),
+    'resnext': (
+        lambda: ResNeXt(depth=50, groups=2, base_width=2, base_channels=8, stem_channels=8),
+        (32, 64, 128, 256)),
+    'swin': (
+        lambda: SwinTransformer(embed_dims=12, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)),
+        (12, 24, 48, 96)),
+}
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_backbones_of_mmdet(name):
+    """Of four features the one neck takes the last, the other all; sides need not be even."""
+    make_backbone, channels = BACKBONES[name]
+    features = make_backbone()(torch.randn(1, 3, 77, 110))
+    deconvolutions = CTResNetNeck(
+        in_channels=channels[-1], num_deconv_filters=(8, 8, 8), num_deconv_kernels=(4, 4, 4))
+    assert deconvolutions(features)[0].shape == (1, 8, 24, 32)
+    pyramid = DLAUp(in_channels=channels, in_strides=(4, 8, 16, 32), use_dcn=False)
+    assert pyramid(features)[0].shape == (1, channels[0], 20, 28)
+
+
+def test_one_feature_of_a_backbone():
+    features = ResNet(18, out_indices=(3,))(torch.randn(1, 3, 64, 96))
+    neck = CTResNetNeck(in_channels=512, num_deconv_filters=(8,), num_deconv_kernels=(4,))
+    assert neck(features)[0].shape == (1, 8, 4, 6)
+
+
+def assert_one_sentence(error, *words):
+    sentence = str(error.value)
+    for word in words:
+        assert word in sentence
+    assert '\n' not in sentence and '. ' not in sentence
+
+
+@pytest.mark.parametrize(
+    ('channels', 'strides', 'words'),
+    [((4, 6), (4, 8), ('gives 2 feature', '(4, 6)', 'takes 3', '(4, 6, 8)', 'out_indices')),
+     ((4, 6, 8, 9), (4, 8, 16, 32), ('gives 4 feature', 'takes 3')),
+     ((4, 6, 9), (4, 8, 16), ('(4, 6, 9)', '(4, 6, 8)', 'in_channels')),
+     ((4, 6, 8), (4, 8, 8), ('(13, 17)', '(7, 9)', '(4, 8, 16)', 'in_strides')),
+     ((4, 6, 8), (4, 8, 32), ('(4, 5)', '(7, 9)', 'pad_size_divisor')),
+     ((4, 6, 8), (4, 9, 16), ('(11, 15)', '(13, 17)'))],
+    ids=['too few', 'too many', 'channels', 'finer', 'coarser', 'rounded down'])
+def test_pyramid_neck_with_features_that_do_not_fit(channels, strides, words):
+    neck = DLAUp(in_channels=(4, 6, 8), in_strides=(4, 8, 16), use_dcn=False)
+    with pytest.raises(UserError) as error:
+        neck(make_features(channels, strides))
+    assert_one_sentence(error, 'DLAUp', *words)
+
+
+def test_deconvolution_neck_with_channels_that_do_not_fit():
+    neck = CTResNetNeck(in_channels=512, num_deconv_filters=(8,), num_deconv_kernels=(4,))
+    with pytest.raises(UserError) as error:
+        neck(make_features((512, 2048), (16, 32)))
+    assert_one_sentence(error, 'CTResNetNeck', '(2048,)', '(512,)', 'set in_channels')

@@ -6,7 +6,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..layers import DCNv2
+from .conv import conv_bn_relu, reset_plain
+from .features import check_channels
 from .upsample import fill_bilinear
 
 
@@ -22,6 +23,10 @@ class CTResNetNeck(BaseModule):
         num_deconv_filters (Sequence[int]): output channels of each step.
         num_deconv_kernels (Sequence[int]): kernel of each step's deconvolution, 4.
         use_dcn (bool): deformable 3x3 convolutions (DCNv2), else plain ones.
+        pre_conv (bool): a 3x3 convolution before each deconvolution; without them the neck is
+            that of the original's ResNets without DCNv2, and ``use_dcn`` says nothing.
+        conv_bias (bool): give the 3x3 convolutions a bias, which the batch norm behind them
+            makes void, as in the original; for its weights.
         init_cfg (dict, optional): mmengine initialisation.
 
     Raises:
@@ -34,6 +39,8 @@ class CTResNetNeck(BaseModule):
         num_deconv_filters: Sequence[int],
         num_deconv_kernels: Sequence[int],
         use_dcn: bool = True,
+        pre_conv: bool = True,
+        conv_bias: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -41,28 +48,36 @@ class CTResNetNeck(BaseModule):
             raise ValueError(
                 f'num_deconv_filters = {num_deconv_filters} and num_deconv_kernels = '
                 f'{num_deconv_kernels} must have one entry per step.')
-        norm = dict(type='BN')
-        conv = dict(type=DCNv2) if use_dcn else None
+        self.in_channels = in_channels
+        self.pre_conv = pre_conv
         layers = []
         for filters, kernel in zip(num_deconv_filters, num_deconv_kernels, strict=True):
+            if pre_conv:
+                layers.append(conv_bn_relu(in_channels, filters, use_dcn, conv_bias))
+                in_channels = filters
             layers.append(ConvModule(
-                in_channels, filters, 3, padding=1, conv_cfg=conv, norm_cfg=norm))
-            layers.append(ConvModule(
-                filters, filters, kernel, stride=2, padding=1,
-                conv_cfg=dict(type='deconv'), norm_cfg=norm))
+                in_channels, filters, kernel, stride=2, padding=1,
+                conv_cfg=dict(type='deconv'), norm_cfg=dict(type='BN')))
             in_channels = filters
         self.deconv_layers = nn.Sequential(*layers)
 
     def init_weights(self) -> None:
-        """Deconvolutions begin as bilinear upsampling, plain convolutions as PyTorch's."""
+        """Deconvolutions begin as bilinear upsampling, plain convolutions as PyTorch's;
+        deconvolutions alone begin near zero. All as in the original."""
         super().init_weights()
         for layer in self.deconv_layers:
+            reset_plain(layer)
             if isinstance(layer.conv, nn.ConvTranspose2d):
-                layer.conv.reset_parameters()
-                fill_bilinear(layer.conv)
-            elif not isinstance(layer.conv, DCNv2):
-                layer.conv.reset_parameters()
+                if self.pre_conv:
+                    fill_bilinear(layer.conv)
+                else:
+                    nn.init.normal_(layer.conv.weight, std=0.001)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor]:
-        """``features[-1]``, [B, C, H, W], to one map [B, filters[-1], 2^n H, 2^n W]."""
+        """``features[-1]``, [B, C, H, W], to one map [B, filters[-1], 2^n H, 2^n W].
+
+        Raises:
+            UserError: if it has other channels than the neck takes.
+        """
+        check_channels(features[-1:], (self.in_channels, ), 'CTResNetNeck')
         return (self.deconv_layers(features[-1]),)

@@ -6,7 +6,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..layers import DCNv2
+from .conv import conv_bn_relu, reset_plain
+from .features import check_channels, check_sizes
 from .upsample import fill_bilinear
 
 
@@ -20,7 +21,8 @@ class IDAUp(nn.Module):
         in_channels (Sequence[int]): channels of the maps, finest first.
         channels (int): channels of the result.
         factors (Sequence[int]): stride of each map over the first one's; the first is 1.
-        conv_cfg (dict, optional): config of the 3x3 convolutions.
+        use_dcn (bool): deformable 3x3 convolutions (DCNv2), else plain ones.
+        conv_bias (bool): give them a bias.
     """
 
     def __init__(
@@ -28,17 +30,14 @@ class IDAUp(nn.Module):
         in_channels: Sequence[int],
         channels: int,
         factors: Sequence[int],
-        conv_cfg: dict | None,
+        use_dcn: bool,
+        conv_bias: bool,
     ) -> None:
         super().__init__()
-
-        def conv(channels_in: int) -> ConvModule:
-            return ConvModule(
-                channels_in, channels, 3, padding=1, bias='auto', conv_cfg=conv_cfg,
-                norm_cfg=dict(type='BN'))
-
-        self.projections = nn.ModuleList(conv(c) for c in in_channels[1:])
-        self.nodes = nn.ModuleList(conv(channels) for _ in in_channels[1:])
+        self.projections = nn.ModuleList(
+            conv_bn_relu(before, channels, use_dcn, conv_bias) for before in in_channels[1:])
+        self.nodes = nn.ModuleList(
+            conv_bn_relu(channels, channels, use_dcn, conv_bias) for _ in in_channels[1:])
         self.upsamples = nn.ModuleList(
             nn.ConvTranspose2d(
                 channels, channels, 2 * factor, stride=factor, padding=factor // 2,
@@ -51,8 +50,7 @@ class IDAUp(nn.Module):
         for upsample in self.upsamples:
             fill_bilinear(upsample)
         for layer in (*self.projections, *self.nodes):
-            if not isinstance(layer.conv, DCNv2):
-                layer.conv.reset_parameters()
+            reset_plain(layer)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """The results on the way, as many as maps: ``maps[0]``, its fusion with
@@ -82,6 +80,8 @@ class DLAUp(BaseModule):
             features to these widths, which the aggregation keeps; without it the
             aggregation has the features' own widths, as the paper's DLA-34.
         use_dcn (bool): deformable 3x3 convolutions (DCNv2), else plain ones.
+        conv_bias (bool): give the 3x3 convolutions a bias, which the batch norm behind them
+            makes void, as in the original; for its weights.
         init_cfg (dict, optional): mmengine initialisation.
 
     Raises:
@@ -94,6 +94,7 @@ class DLAUp(BaseModule):
         in_strides: Sequence[int],
         channels: Sequence[int] | None = None,
         use_dcn: bool = True,
+        conv_bias: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -106,19 +107,21 @@ class DLAUp(BaseModule):
         if not all(ratio >= 2 and ratio.is_integer() and ratio % 2 == 0 for ratio in ratios):
             raise ValueError(
                 f'in_strides = {in_strides}: each must be an even multiple of the one before.')
-        conv_cfg = dict(type=DCNv2) if use_dcn else None
+        self.in_channels = tuple(in_channels)
+        self.in_strides = tuple(in_strides)
         self.inputs = nn.ModuleList(
             ConvModule(before, after, 1, norm_cfg=dict(type='BN'))
             for before, after in zip(in_channels, channels or (), strict=False)
         )
         self.fuse = IDAUp(
             widths[:-1], widths[0],
-            [stride // in_strides[0] for stride in in_strides[:-1]], conv_cfg)
+            [stride // in_strides[0] for stride in in_strides[:-1]], use_dcn, conv_bias)
         strides = list(in_strides)
         rounds = []
         for start in range(len(widths) - 2, -1, -1):
             factors = [stride // strides[start] for stride in strides[start:]]
-            rounds.append(IDAUp(widths[start:], widths[start], factors, conv_cfg))
+            rounds.append(
+                IDAUp(widths[start:], widths[start], factors, use_dcn, conv_bias))
             # What a round has fused has the width and stride of its finest map from now on.
             widths[start + 1:] = [widths[start]] * (len(widths) - start - 1)
             strides[start + 1:] = [strides[start]] * (len(strides) - start - 1)
@@ -131,7 +134,13 @@ class DLAUp(BaseModule):
             aggregation.init_weights()
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor]:
-        """Features, finest first, to one map of the finest one's stride and width."""
+        """Features, finest first, to one map of the finest one's stride and width.
+
+        Raises:
+            UserError: if their number, channels or sizes are not those that the neck takes.
+        """
+        check_channels(features, self.in_channels, 'DLAUp')
+        check_sizes(features, self.in_strides, 'DLAUp')
         maps = list(features)
         if self.inputs:
             maps = [project(x) for project, x in zip(self.inputs, maps, strict=True)]
