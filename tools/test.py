@@ -6,6 +6,7 @@ import sys
 import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable without compiled ops)
 
 from mmdet_centernet.apis import cli
+from mmdet_centernet.apis.test_options import RESOLUTIONS, TTA_CHOICES, apply_test_options
 from mmdet_centernet.errors import UserError
 
 
@@ -17,6 +18,12 @@ def parse_args(argv=None):
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to this file')
     parser.add_argument('--show-dir', metavar='DIR',
                         help='paint predictions beside the ground truth into this folder')
+    parser.add_argument('--resolution', choices=RESOLUTIONS,
+                        help="test at the images' own resolution, padded, or fit them into one "
+                        'size (default: as the config does)')
+    parser.add_argument('--tta', choices=TTA_CHOICES,
+                        help='test-time augmentation: see each image mirrored too, or that at '
+                        "several scales (those of the config's tta_model)")
     cli.add_common_arguments(parser)
     return parser.parse_args(argv)
 
@@ -46,6 +53,7 @@ def main(argv=None):
     for key in ('test_dataloader', 'test_cfg', 'test_evaluator'):
         if config.get(key) is None:
             raise UserError(f'config {args.config} has no {key}: it cannot be tested')
+    apply_test_options(config, args.resolution, args.tta)
     cli.checked_checkpoint(args.checkpoint)
     config.load_from, config.resume = args.checkpoint, False
     add_outputs(config, args)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 from mmdet_centernet.errors import UserError
@@ -156,7 +156,14 @@ class LoadReport:
         return '; '.join(parts)
 
 
-def load_state(model, state_dict):
+def unwrap(model):
+    """The detector inside the wrappers for several processes and test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def load_state(model, state_dict, assign=False):
     """Load the weights that fit and report the others.
 
     Layers may rename keys of older files while loading (mmcv's deformable convolutions do),
@@ -165,13 +172,14 @@ def load_state(model, state_dict):
     Args:
         model (nn.Module): Changed in place.
         state_dict (dict[str, Tensor]): Its own dictionary is not changed.
+        assign (bool): Put the tensors themselves into the model instead of copying their
+            values, as a model without storage (on the ``meta`` device) needs it.
 
     Returns:
         LoadReport: Batch norm's ``num_batches_tracked`` counts nowhere: files of other
         programs lack it and evaluation does not use it.
     """
-    if is_model_wrapper(model):
-        model = model.module
+    model = unwrap(model)
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     mismatched = {
         name: (tuple(value.shape), own[name]) for name, value in state_dict.items()
@@ -180,7 +188,7 @@ def load_state(model, state_dict):
     if hasattr(state_dict, '_metadata'):
         fitting._metadata = state_dict._metadata
     # nn.Module's own, so that a model's override cannot loosen it
-    result = nn.Module.load_state_dict(model, fitting, strict=False)
+    result = nn.Module.load_state_dict(model, fitting, strict=False, assign=assign)
 
     def counts(name):
         return not name.endswith('num_batches_tracked')

@@ -1,6 +1,5 @@
 """Compare a checkpoint with the model that it is about to be loaded into."""
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmdet_centernet.apis.checkpoint import load_state, state_dict_of
 from mmdet_centernet.errors import UserError
@@ -26,8 +25,7 @@ class CheckCheckpointHook(Hook):
             UserError: If the checkpoint is another model's.
         """
         path = runner._load_from or 'the last checkpoint'
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        outcome = load_state(model, state_dict_of(checkpoint, f'checkpoint {path}'))
+        outcome = load_state(runner.model, state_dict_of(checkpoint, f'checkpoint {path}'))
         if outcome.complete:
             return
         starting = runner._train_loop is not None and not isinstance(

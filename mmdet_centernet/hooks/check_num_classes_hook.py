@@ -1,7 +1,7 @@
 """Compare the model's number of classes with the data's."""
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
+from mmdet_centernet.apis.checkpoint import unwrap
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.registry import HOOKS
 
@@ -35,8 +35,8 @@ class CheckNumClassesHook(Hook):
             UserError: With both numbers and the setting to change.
         """
         classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        num_classes = getattr(getattr(model, 'bbox_head', None), 'num_classes', None)
+        head = getattr(unwrap(runner.model), 'bbox_head', None)
+        num_classes = getattr(head, 'num_classes', None)
         if classes is None or num_classes is None:
             return
         # A lone name without a tuple's comma would count as many classes as it has letters.

@@ -1,28 +1,52 @@
 """Soft non-maximum suppression (Bodla et al. 2017, arXiv:1704.04503)."""
-import torch
-from torch import Tensor
+from typing import Any, Optional
 
-from .nms import box_overlaps
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 METHODS = ('naive', 'linear', 'gaussian')
 
+# Rows of the table of candidates. A candidate's overlaps are computed from the first five.
+X1, Y1, X2, Y2, AREA, SCORE = range(6)
+Table = NDArray[Any]
 
-def _decay(overlaps: Tensor, method: str, iou_threshold: float, sigma: float) -> Tensor:
-    """What a score is multiplied by, given the overlap with a better box (Sec. 3)."""
+
+def _overlaps(best: Table, rest: Table, offset: float) -> Table:
+    """Intersection over union of one candidate [6] with others [6, N]; 0 for 0 / 0."""
+    width = np.minimum(rest[X2], best[X2])
+    width -= np.maximum(rest[X1], best[X1])
+    width += offset
+    height = np.minimum(rest[Y2], best[Y2])
+    height -= np.maximum(rest[Y1], best[Y1])
+    height += offset
+    shared: Table = np.maximum(width, 0, out=width)
+    shared *= np.maximum(height, 0, out=height)
+    union = rest[AREA] + best[AREA]
+    union -= shared
+    # Two boxes without area have no overlap to speak of.
+    union[union == 0] = 1
+    shared /= union
+    return shared
+
+
+def _decay(overlaps: Table, method: str, iou_threshold: float, sigma: float) -> Table:
+    """What scores are multiplied by, given the overlaps with a better box (Sec. 3)."""
     if method == 'gaussian':
-        # Two boxes without area have no overlap to speak of: 0 / 0.
-        overlaps = overlaps.nan_to_num(nan=0.)
-        return torch.exp(-(overlaps * overlaps) / sigma)
-    reduced = torch.zeros_like(overlaps) if method == 'naive' else 1 - overlaps
-    return torch.where(overlaps >= iou_threshold, reduced, torch.ones_like(overlaps))
+        overlaps *= overlaps
+        overlaps /= -sigma
+        return np.exp(overlaps, out=overlaps)
+    reduced = 0 if method == 'naive' else 1 - overlaps
+    return np.where(overlaps >= iou_threshold, reduced, overlaps.dtype.type(1))
 
 
-def _fill_holes(stays: Tensor) -> Tensor:
+def _fill_holes(stays: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Positions of what stays after each discarded entry is replaced by the last one."""
-    count = int(stays.sum())
-    positions = torch.arange(count, device=stays.device)
-    holes = (~stays[:count]).nonzero().flatten()
-    positions[holes] = (stays[count:].nonzero().flatten() + count).flip(0)
+    count = np.count_nonzero(stays)
+    positions = np.arange(count)
+    holes = np.flatnonzero(~stays[:count])
+    positions[holes] = (np.flatnonzero(stays[count:]) + count)[::-1]
     return positions
 
 
@@ -33,16 +57,25 @@ def soft_nms(
         sigma: float = 0.5,
         min_score: float = 1e-3,
         method: str = 'linear',
-        offset: float = 0) -> tuple[Tensor, Tensor]:
+        offset: float = 0,
+        labels: Optional[Tensor] = None,
+        max_num: Optional[int] = None) -> tuple[Tensor, Tensor]:
     """Lower the scores of boxes that overlap better ones instead of dropping them.
 
-    In turn the best box left is taken, and the scores of the others are multiplied by
-    0 or 1 - IoU where the IoU reaches the threshold (``naive``, ``linear``), or by
-    exp(-IoU^2 / sigma) (``gaussian``). A box whose score falls below ``min_score`` leaves;
-    the very first one stays in any case. Equal scores are taken in the order in which
-    mmcv's kernel takes them: it swaps the taken box with the first one left, and a
-    discarded one with the last. Unlike with mmcv's, two boxes without area leave each
-    other's scores alone with every method; there ``gaussian`` makes them NaN.
+    In turn the best box left is taken, and the scores of the others of its class are
+    multiplied by 0 or 1 - IoU where the IoU reaches the threshold (``naive``, ``linear``), or
+    by exp(-IoU^2 / sigma) (``gaussian``). A box whose score falls below ``min_score`` leaves;
+    the very first one of a class stays in any case. Equal scores are taken in the order in
+    which mmcv's kernel takes them: it swaps the taken box with the first one left of its
+    class, and a discarded one with the last. Unlike with mmcv's, two boxes without area leave
+    each other's scores alone with every method; there ``gaussian`` makes them NaN.
+
+    The original calls its own with ``gaussian``, sigma 0.5, ``min_score`` 0.001 and
+    ``offset`` 1, and then goes on with the whole array, whose end still holds copies of boxes
+    that were moved into the holes of discarded ones. Here what leaves is gone.
+
+    The boxes are worked off one after the other on the CPU, so that a device is waited for
+    once each way. The best ones come first, so that ``max_num`` saves the work for the rest.
 
     Args:
         boxes (Tensor[N, 4]): x1, y1, x2, y2.
@@ -52,6 +85,8 @@ def soft_nms(
         min_score (float): lowest score that stays.
         method (str): ``'naive'``, ``'linear'`` or ``'gaussian'``.
         offset (float): added to the sides' lengths.
+        labels (Tensor[N], optional): classes; boxes of different ones leave each other alone.
+        max_num (int, optional): stop after as many boxes, the best of all classes.
 
     Returns:
         tuple[Tensor[K, 5], LongTensor[K]]: boxes with their new scores, by falling score,
@@ -62,20 +97,49 @@ def soft_nms(
     """
     if method not in METHODS:
         raise ValueError(f'method is {method!r}; expected one of {", ".join(METHODS)}.')
-    current = scores.clone()
-    order = torch.arange(len(boxes), device=boxes.device)
-    taken, left = 0, len(boxes)
-    while taken < left:
-        best = taken + int(current[taken:left].argmax())
-        for values in (order, current):
-            values[[taken, best]] = values[[best, taken]]
-        rest, rest_scores = order[taken + 1:left], current[taken + 1:left]
-        overlaps = box_overlaps(boxes[order[taken:taken + 1]], boxes[rest], offset=offset)[0]
-        weights = _decay(overlaps, method, iou_threshold, sigma)
-        rest_scores = rest_scores * weights
-        positions = _fill_holes(~(rest_scores < min_score))
-        taken, left = taken + 1, taken + 1 + len(positions)
-        order[taken:left] = rest[positions]
-        current[taken:left] = rest_scores[positions]
-    order, current = order[:left], current[:left]
-    return torch.cat((boxes[order], current[:, None]), dim=1), order
+    dtype = torch.float64 if torch.float64 in (boxes.dtype, scores.dtype) else torch.float32
+    columns = [boxes.detach().to(dtype), scores.detach().to(dtype)[:, None]]
+    if labels is not None:
+        columns.append(labels[:, None])
+    # One tensor, so that there is one transfer; float32 holds any number of classes.
+    given = torch.cat(columns, dim=1).cpu().numpy()
+
+    # One class after the other: [begins, ends) of a class are its boxes not yet taken.
+    classes = given[:, 5] if labels is not None else np.zeros(len(given))
+    order = np.argsort(classes, kind='stable')
+    _, inverse, counts = np.unique(classes[order], return_inverse=True, return_counts=True)
+    segments, ends = inverse.tolist(), counts.cumsum().tolist()
+    begins = (counts.cumsum() - counts).tolist()
+
+    table = np.empty((6, len(given)), given.dtype)
+    table[[X1, Y1, X2, Y2, SCORE]] = given[order, :5].T
+    table[AREA] = (table[X2] - table[X1] + offset) * (table[Y2] - table[Y1] + offset)
+    indices: list[int] = []
+    taken_scores: list[float] = []
+    left = len(given)
+    while left > 0 and (max_num is None or len(indices) < max_num):
+        best = int(table[SCORE].argmax())
+        segment = segments[best]
+        begin, end = begins[segment], ends[segment]
+        taken = table[:, best].copy()
+        indices.append(order[best])
+        taken_scores.append(taken[SCORE])
+        table[:, best], order[best] = table[:, begin], order[begin]
+        table[SCORE, begin] = -np.inf
+        begins[segment] = begin = begin + 1
+        left -= 1
+        if begin == end:
+            continue
+        rest = table[:, begin:end]
+        rest[SCORE] *= _decay(_overlaps(taken, rest, offset), method, iou_threshold, sigma)
+        leaves = rest[SCORE] < min_score
+        if leaves.any():
+            positions = _fill_holes(~leaves)
+            ends[segment] = middle = begin + len(positions)
+            left -= end - middle
+            table[:, begin:middle] = rest[:, positions]
+            order[begin:middle] = order[begin:end][positions]
+            table[SCORE, middle:end] = -np.inf
+    kept = torch.tensor(indices, dtype=torch.long, device=boxes.device)
+    new_scores = torch.tensor(taken_scores, dtype=scores.dtype, device=boxes.device)
+    return torch.cat((boxes[kept], new_scores[:, None]), dim=1), kept

@@ -42,15 +42,28 @@ class CenterWarp(BaseTransform):
             img, matrix[:2], out_size, flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT, borderValue=self.pad_value)
 
-    def _warp(self, results, matrix, out_size):
-        """Move everything in ``results`` and note the matrix."""
+    def _warp(self, results, matrix, out_size, scale=1):
+        """Move everything in ``results`` and note the matrix.
+
+        Args:
+            results (dict): the sample.
+            matrix (ndarray[3, 3]): px of the scaled image -> px of the output.
+            out_size (tuple[int, int]): (width, height) of the output.
+            scale (float): the image is resized by it first, see :func:`_scaled_size`.
+        """
         unmoved = [key for key in UNMOVED_KEYS if key in results]
         if unmoved:
             raise UserError(
                 f'mmdet_centernet.{type(self).__name__} moves boxes but not {unmoved[0]}, '
                 f'which {results.get("img_path", "this sample")} has: do not load it before')
-        results['img'] = self._warp_image(results['img'], matrix, out_size)
+        img = results['img']
+        if scale != 1:
+            img = cv2.resize(img, _scaled_size(results, scale))
+        results['img'] = self._warp_image(img, matrix, out_size)
         results['img_shape'] = (out_size[1], out_size[0])
+        # As in the original this is the scale itself; that of the whole pixels, which differs
+        # by less than a pixel over the image, would move boxes against its.
+        matrix = matrix @ np.diag((scale, scale, 1))
         before = results.get('homography_matrix')
         results['homography_matrix'] = (
             matrix if before is None else matrix @ before).astype(np.float32)
@@ -179,22 +192,25 @@ class CenterPad(CenterWarp):
 
     Each side grows to ``(side | pad_mask) + 1``, the next larger multiple of
     ``pad_mask + 1``, and pixel ``side // 2`` comes to the middle of it. The shift is by whole
-    pixels, so nothing is resampled.
+    pixels, so nothing is resampled but by ``scale``.
 
     Args:
         pad_mask (int): 2^k - 1 and at least the network's coarsest stride less one: 31, or
             127 for the Hourglass.
         pad_value (float | tuple[float, float, float]): see :class:`CenterWarp`.
+        scale (float): test scale: the image is first resized to ``int(side * scale)``.
 
     Raises:
-        UserError: if ``pad_mask`` is no such number.
+        UserError: if ``pad_mask`` is no such number, or ``scale`` is not positive; in use, if
+            it leaves nothing of an image.
     """
 
-    def __init__(self, pad_mask=31, pad_value=0):
+    def __init__(self, pad_mask=31, pad_value=0, scale=1.0):
         super().__init__(pad_value)
         if pad_mask < 1 or pad_mask & (pad_mask + 1):
             raise UserError(f'CenterPad needs a pad_mask of 2^k - 1, such as 31, not {pad_mask}')
         self.pad_mask = pad_mask
+        self.scale = _check_scale(scale)
 
     def _warp_image(self, img, matrix, out_size):
         # A shift by whole pixels needs no interpolation: ten times faster, and equal.
@@ -206,10 +222,10 @@ class CenterPad(CenterWarp):
 
     @autocast_box_type()
     def transform(self, results):
-        height, width = results['img'].shape[:2]
+        width, height = _scaled_size(results, self.scale)
         out_size = tuple((side | self.pad_mask) + 1 for side in (width, height))
         matrix = center_warp((width // 2, height // 2), 1, out_size)
-        return self._warp(results, matrix, out_size)
+        return self._warp(results, matrix, out_size, self.scale)
 
 
 @TRANSFORMS.register_module()
@@ -222,21 +238,28 @@ class CenterResize(CenterWarp):
         size (tuple[int, int]): (width, height), px; multiples of the network's coarsest
             stride.
         pad_value (float | tuple[float, float, float]): see :class:`CenterWarp`.
+        scale (float): test scale: the image is first resized to ``int(side * scale)``. The
+            zoom after it stays that of the whole image, so that the image fills ``scale``
+            times its usual part of the input; what sticks out is not seen.
 
     Raises:
-        UserError: if ``size`` is not positive.
+        UserError: if ``size`` or ``scale`` is not positive; in use, if the scale leaves
+            nothing of an image.
     """
 
-    def __init__(self, size=(512, 512), pad_value=0):
+    def __init__(self, size=(512, 512), pad_value=0, scale=1.0):
         super().__init__(pad_value)
         self.size = _check_size('size', size)
+        self.scale = _check_scale(scale)
 
     @autocast_box_type()
     def transform(self, results):
         height, width = results['img'].shape[:2]
+        scaled_width, scaled_height = _scaled_size(results, self.scale)
         matrix = center_warp(
-            (width / 2, height / 2), fit_zoom((width, height), self.size), self.size)
-        return self._warp(results, matrix, self.size)
+            (scaled_width / 2, scaled_height / 2), fit_zoom((width, height), self.size),
+            self.size)
+        return self._warp(results, matrix, self.size, self.scale)
 
 
 def _check_size(name, size):
@@ -244,3 +267,21 @@ def _check_size(name, size):
     if len(size) != 2 or min(size) < 1 or any(int(side) != side for side in size):
         raise UserError(f'{name}={size} must be (width, height) in whole, positive pixels')
     return tuple(int(side) for side in size)
+
+
+def _check_scale(scale):
+    """Return a test scale."""
+    if not isinstance(scale, (int, float)) or not 0 < scale < np.inf:
+        raise UserError(f'scale={scale!r} must be a positive number, such as 0.5 or 1.5')
+    return scale
+
+
+def _scaled_size(results, scale):
+    """Return (width, height) in whole px of a sample's image at a test scale."""
+    height, width = results['img'].shape[:2]
+    size = int(width * scale), int(height * scale)
+    if min(size) < 1:
+        raise UserError(
+            f'{results.get("img_path", "this image")} is {width} x {height} px, of which the '
+            f'test scale {scale:g} leaves nothing: leave out this scale, or the image')
+    return size

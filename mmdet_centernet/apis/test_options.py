@@ -1,0 +1,149 @@
+"""How a config is tested: at which resolution, and with which test-time augmentation."""
+import copy
+
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.registry import MODELS
+
+RESOLUTIONS = ('keep', 'fix')
+TTA_CHOICES = ('flip', 'ms')
+
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
+DEFAULT_SIZE = (512, 512)
+TTA_TYPE = 'mmdet_centernet.CenterNetTTAModel'
+PAD_TYPE = 'mmdet_centernet.CenterPad'
+RESIZE_TYPE = 'mmdet_centernet.CenterResize'
+# The coarsest stride of the Hourglass is 128, that of the other backbones 32.
+HOURGLASS_PAD_MASK, PAD_MASK = 127, 31
+
+
+def apply_test_options(config, resolution=None, tta=None):
+    """Change how a config is tested, in place.
+
+    Args:
+        config (Config): its ``test_dataloader`` and ``model`` are changed.
+        resolution (str, optional): ``'keep'``, the image's own, padded
+            (:class:`CenterPad`), or ``'fix'``, the whole image fitted into one size
+            (:class:`CenterResize`): the config's own, else that of its training crops, else
+            512 x 512.
+        tta (str, optional): ``'flip'``, each image also mirrored; or ``'ms'``, that and at
+            several scales. NMS, scales and whether ``'ms'`` mirrors are those of the
+            config's ``tta_model`` if it has one; its scales are 0.5, 0.75, 1, 1.25 and 1.5
+            otherwise.
+
+    Raises:
+        UserError: for an unknown word, a pipeline that neither pads nor resizes with this
+            package's transforms, or a model that cannot be tested so.
+    """
+    for name, word, words in (('resolution', resolution, RESOLUTIONS),
+                              ('tta', tta, TTA_CHOICES)):
+        if word is not None and word not in words:
+            raise UserError(f'{name}={word!r} is unknown: it is one of {", ".join(words)}')
+    if resolution is None and tta is None:
+        return
+    if not config.get('test_dataloader'):
+        raise UserError('the config has no test_dataloader, whose pipeline the resolution and '
+                        'test-time augmentation change')
+    datasets = list(_datasets_of(config.test_dataloader.dataset))
+    if resolution is not None:
+        for dataset in datasets:
+            _set_resolution(dataset, resolution, config)
+    if tta is not None:
+        _wrap(config, datasets, tta)
+
+
+def _datasets_of(settings):
+    """Every data set with a pipeline within the config of one."""
+    if settings.get('pipeline') is not None:
+        yield settings
+    inner = [settings['dataset']] if settings.get('dataset') else settings.get('datasets', ())
+    for each in inner:
+        yield from _datasets_of(each)
+
+
+def _index_of_geometry(pipeline):
+    """Where in a pipeline the image gets its size for the network.
+
+    Raises:
+        UserError: if it is not done by exactly one transform of this package.
+    """
+    found = [index for index, transform in enumerate(pipeline)
+             if transform['type'] in (PAD_TYPE, RESIZE_TYPE)]
+    if len(found) != 1:
+        raise UserError(
+            f"the test pipeline has {len(found)} of {PAD_TYPE} and {RESIZE_TYPE} "
+            f"({', '.join(str(transform['type']) for transform in pipeline)}), but resolution "
+            'and test-time augmentation need exactly one: leave the sizing of test images to '
+            'one of these transforms')
+    return found[0]
+
+
+def _set_resolution(dataset, resolution, config):
+    """Replace the transform that sizes the test images by that of ``resolution``."""
+    index = _index_of_geometry(dataset.pipeline)
+    old = dataset.pipeline[index]
+    wanted = PAD_TYPE if resolution == 'keep' else RESIZE_TYPE
+    if old['type'] == wanted:
+        return
+    if resolution == 'keep':
+        hourglass = 'Hourglass' in str((config.model.get('backbone') or {}).get('type'))
+        new = dict(type=wanted, pad_mask=HOURGLASS_PAD_MASK if hourglass else PAD_MASK)
+    else:
+        new = dict(type=wanted, size=_training_size(config) or DEFAULT_SIZE)
+    if 'pad_value' in old:
+        new['pad_value'] = old['pad_value']
+    dataset.pipeline = [*dataset.pipeline[:index], new, *dataset.pipeline[index + 1:]]
+
+
+def _training_size(config):
+    """(width, height) of the crops that the config trains on, or None."""
+    if not config.get('train_dataloader'):
+        return None
+    for dataset in _datasets_of(config.train_dataloader.dataset):
+        for transform in dataset.pipeline:
+            kind = str(transform['type']).rpartition('.')[2]
+            if kind == 'CenterResize' and 'size' in transform:
+                return tuple(transform['size'])
+            if kind == 'CenterAffine' and 'crop_size' in transform:
+                return tuple(transform['crop_size'])
+            if kind == 'RandomCenterCropPad' and transform.get('crop_size'):
+                return tuple(transform['crop_size'])[::-1]  # (height, width) there
+    return None
+
+
+def _wrap(config, datasets, tta):
+    """Put the detector into the TTA model, and each pipeline's end into a TestTimeAug."""
+    # Importing mmdet's models takes seconds, which other uses of the tools need not wait for.
+    from mmdet_centernet.models.test_time_augs.centernet_tta import check_scales
+    _check_head(config)
+    settings = {'type': TTA_TYPE, **copy.deepcopy(config.get('tta_model') or {})}
+    if tta == 'flip':
+        settings.update(scales=(1.0, ), flip=True)
+    elif settings.get('scales') is None:
+        settings['scales'] = SCALES
+    check_scales(settings['scales'])
+    for dataset in datasets:
+        index = _index_of_geometry(dataset.pipeline)
+        geometry, *others = dataset.pipeline[index:]
+        dataset.pipeline = [*dataset.pipeline[:index], dict(type='TestTimeAug', transforms=[
+            [dict(geometry, scale=geometry.get('scale', 1) * scale)
+             for scale in settings['scales']],
+            *([each] for each in others)])]
+    config.model = dict(settings, module=config.model)
+
+
+def _check_head(config):
+    """Raise a UserError unless the model's head is one whose outputs can be merged.
+
+    From the config alone, so that nothing has been built or written yet.
+    """
+    from mmdet_centernet.models.dense_heads.base_center_head import BaseCenterHead
+    kind = (config.model.get('bbox_head') or {}).get('type')
+    head = kind
+    if isinstance(kind, str):
+        with MODELS.switch_scope_and_registry(config.get('default_scope', 'mmdet')) as registry:
+            head = registry.get(kind)
+    if not (isinstance(head, type) and issubclass(head, BaseCenterHead)):
+        raise UserError(
+            f'test-time augmentation needs a model with a head of this package, such as '
+            f'mmdet_centernet.CenterNetHead, but {config.model.get("type")} has '
+            f'{kind or "no bbox_head"}: test it without')
