@@ -423,3 +423,91 @@ def test_a_predicted_size_below_zero_stays_recognisable():
     outputs['wh'] = -outputs['wh']
     found = predict(outputs, [dict(homography_matrix=np.diag([-1.0, 1, 1]))])[0]
     assert (found.bboxes[:, 2:] < found.bboxes[:, :2]).all()
+
+
+def test_boxes_are_cut_to_the_image_on_request():
+    """To the original image's size, or to the input's where boxes are in its pixels."""
+    outputs = make_outputs()
+    outputs['wh'] += 8
+    metas = [
+        dict(homography_matrix=np.diag([0.5, 2.0, 1]), ori_shape=(20, 150), img_shape=(40, 75)),
+        dict(homography_matrix=np.eye(3), ori_shape=(30, 50), img_shape=(44, 70))]
+    for rescale, key in ((True, 'ori_shape'), (False, 'img_shape')):
+        free = predict(outputs, metas, rescale=rescale)
+        cut = predict(outputs, metas, rescale=rescale, clip_boxes=True)
+        for image, meta in enumerate(metas):
+            height, width = meta[key]
+            expected = [
+                [min(max(v, 0), side) for v, side in zip(box, (width, height) * 2, strict=True)]
+                for box in free[image].bboxes.tolist()]
+            assert cut[image].bboxes.tolist() == pytest.approx(np.array(expected))
+            assert cut[image].scores.tolist() == free[image].scores.tolist()
+            assert not torch.equal(cut[image].bboxes, free[image].bboxes)
+
+
+def test_sizes_per_class_are_decoded():
+    outputs = make_outputs()
+    torch.manual_seed(9)
+    per_class = torch.rand(2, 2 * CLASSES, HEIGHT, WIDTH) * 6 + 1
+    found = make_head(wh_per_class=True, test_cfg=dict(max_per_img=40)).predict_by_feat(
+        [dict(outputs, wh=per_class)], [NO_CHANGE] * 2)
+    for image in range(2):
+        for label in range(CLASSES):
+            own = dict(outputs, wh=per_class[:, 2 * label:2 * label + 2])
+            of_class = [peak for peak in peaks_slowly(own, image) if peak[1] == label]
+            kept = found[image][found[image].labels == label]
+            assert len(kept) > 3
+            assert_found(kept, of_class[:len(kept)])
+
+
+def test_normalised_branches():
+    """Convolution without bias, normalisation, ReLU, 1x1, as bubbliiiing's heads."""
+    head = make_head(norm_cfg=dict(type='BN'))
+    assert [type(layer).__name__ for layer in head.stacks[0]['wh']] == [
+        'Conv2d', 'BatchNorm2d', 'ReLU', 'Conv2d']
+    assert head.stacks[0]['wh'][0].bias is None
+    assert head.stacks[0]['wh'][1].weight.std() == 0  # not drawn like a convolution
+    features = make_features()
+    conv, norm, _, last = head.eval().stacks[0]['heatmap']
+    inner = torch.nn.functional.conv2d(features[0], conv.weight, padding=1)
+    inner = (inner - norm.running_mean.view(-1, 1, 1)) / (
+        norm.running_var.view(-1, 1, 1) + norm.eps).sqrt()
+    expected = torch.nn.functional.conv2d(inner.clamp(min=0), last.weight, last.bias)
+    torch.testing.assert_close(head(features)[0][0]['heatmap'], expected)
+
+
+def test_the_last_stack_alone():
+    head = make_head(num_stacks=2)
+    features = make_features(stacks=2)
+    last = head.forward_last(features)
+    for name, value in head(features)[0][-1].items():
+        assert torch.equal(last[name], value)
+    with pytest.raises(ValueError, match=r'2 stack\(s\).*1 feature map\(s\)'):
+        head.forward_last(features[:1])
+    metas = samples(2, SIZE, 0, CLASSES)
+    computed = []
+    head.stacks[0]['heatmap'].register_forward_hook(lambda *_: computed.append(0))
+    head.stacks[1]['heatmap'].register_forward_hook(lambda *_: computed.append(1))
+    assert len(head.predict(features, metas)) == 2
+    assert computed == [1]
+
+
+def test_merging_mirrored_outputs_equals_loop():
+    """Objects as Points, Sec. 5: probabilities and sizes averaged, offsets kept."""
+    both = make_outputs(batch=4, seed=8)
+    both['heatmap'][0, 0, 0, :2] = torch.tensor([90.0, -200.0])  # probabilities 1 and 0
+    both['heatmap'][2, 0, 0, -2:] = torch.tensor([-200.0, 90.0])
+    merged = make_head().merge_flipped(both)
+    assert list(merged) == list(both)
+    for image in range(2):
+        for y in range(HEIGHT):
+            for x in range(WIDTH):
+                there = image + 2, slice(None), y, WIDTH - 1 - x
+                here = image, slice(None), y, x
+                p = (both['heatmap'][here].double().sigmoid()
+                     + both['heatmap'][there].double().sigmoid()) / 2
+                torch.testing.assert_close(
+                    merged['heatmap'][here].double().sigmoid(), p, rtol=1e-6, atol=1e-7)
+                torch.testing.assert_close(
+                    merged['wh'][here], (both['wh'][here] + both['wh'][there]) / 2)
+    assert torch.equal(merged['offset'], both['offset'][:2])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mmdet_centernet.ops.heatmap import (
     draw_center_heatmap,
     draw_sparse_heatmap,
+    find_cell_owners,
     find_peaks,
     gather_cells,
     local_maximum,
@@ -177,3 +178,38 @@ def test_gather_cells_equals_loop():
         for k in range(5):
             y, x = divmod(int(cells[b, k]), 7)
             assert torch.equal(got[b, k], features[b, :, y, x])
+
+
+@pytest.mark.parametrize('bound', [None, 9])
+@pytest.mark.parametrize('count', [0, 1, 25])
+def test_cell_owners_equal_loop(count, bound):
+    """Of equal Gaussians the last object's; objects of radius -1 own nothing."""
+    torch.manual_seed(count)
+    batch, height, width = 2, 11, 17
+    centers = torch.stack(
+        (torch.randint(0, width, (count,)), torch.randint(0, height, (count,))), dim=1)
+    radii = torch.randint(-1, 6, (count,))
+    images = torch.randint(0, batch, (count,))
+    if count > 2:
+        centers[2], radii[2], images[2] = centers[1], radii[1].clamp(min=2), images[1]
+        radii[1] = radii[2]
+    expected = {}
+    for n in range(count):
+        (cx, cy), r = centers[n].tolist(), int(radii[n])
+        for y in range(max(cy - r, 0), min(cy + r + 1, height)):
+            for x in range(max(cx - r, 0), min(cx + r + 1, width)):
+                value = math.exp(-((x - cx) ** 2 + (y - cy) ** 2) * 18 / (2 * r + 1) ** 2)
+                place = (int(images[n]) * height + y) * width + x
+                if value >= expected.get(place, (0, 0))[0] - 1e-9:
+                    expected[place] = value, n
+    owners = find_cell_owners(centers, radii, images, (height, width), bound)
+    counted = owners.value > 0
+    found = {
+        place: (value, owner) for place, owner, value in zip(
+            owners.positions[counted].tolist(), owners.owner[counted].tolist(),
+            owners.value[counted].tolist(), strict=True)}
+    assert len(found) == counted.sum()  # each cell once
+    assert found.keys() == expected.keys()
+    for place, (value, owner) in expected.items():
+        assert found[place][0] == pytest.approx(value, rel=1e-5)
+        assert found[place][1] == owner

@@ -162,6 +162,8 @@ class CenterNetHead(BaseCenterHead):
         The weights [N] are no argument of the loss: MMDetection's would look at them on the
         host.
         """
+        if not len(weight):  # 0, with a gradient, which losses of no boxes do not all have
+            return pred.sum()
         loss = self.losses[name](pred, target, reduction_override='none')
         return (loss * (weight if loss.dim() == 1 else weight[:, None])).sum() / divisor
 
