@@ -7,45 +7,107 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmdet_centernet.ops.nms import box_overlaps, nms
+from mmdet_centernet.ops.nms import nms
 from mmdet_centernet.ops.soft_nms import METHODS, soft_nms
 
 RECORDED = json.loads((Path(__file__).parents[1] / 'data' / 'mmcv_ops.json').read_text())
 
 
-def soft_nms_by_loops(boxes, scores, iou_threshold, sigma, min_score, method):
-    """The paper's Figure 2 on lists; scores must not tie."""
-    overlaps = box_overlaps(boxes.double(), boxes.double())
-    left = dict(enumerate(scores.tolist()))
-    taken = []
-    while left:
-        best = max(left, key=left.get)
-        taken.append((best, left.pop(best)))
-        for index in list(left):
-            overlap = overlaps[best, index].item()
+def overlap_by_hand(first, second, offset):
+    """Intersection over union of two boxes, 0 for 0 / 0."""
+    width, height = (min(first[i + 2], second[i + 2]) - max(first[i], second[i]) + offset
+                     for i in (0, 1))
+    shared = max(width, 0) * max(height, 0)
+    areas = [(box[2] - box[0] + offset) * (box[3] - box[1] + offset)
+             for box in (first, second)]
+    union = sum(areas) - shared
+    return shared / union if union else 0
+
+
+def soft_nms_by_loops(boxes, scores, iou_threshold, sigma, min_score, method, offset=0):
+    """The paper's Figure 2 on a list in which taken boxes stand first.
+
+    The taken box changes places with the first one left, a discarded one with the last, which
+    decides what becomes of equal scores.
+    """
+    boxes = boxes.tolist()
+    entries = [[index, score] for index, score in enumerate(scores.tolist())]
+    taken = 0
+    while taken < len(entries):
+        best = max(range(taken, len(entries)), key=lambda i: entries[i][1])
+        entries[taken], entries[best] = entries[best], entries[taken]
+        place = taken + 1
+        while place < len(entries):
+            overlap = overlap_by_hand(
+                boxes[entries[taken][0]], boxes[entries[place][0]], offset)
             if method == 'gaussian':
-                left[index] *= math.exp(-overlap**2 / sigma)
+                entries[place][1] *= math.exp(-overlap**2 / sigma)
             elif overlap >= iou_threshold:
-                left[index] *= 0 if method == 'naive' else 1 - overlap
-            if left[index] < min_score:
-                del left[index]
-    return taken
+                entries[place][1] *= 0 if method == 'naive' else 1 - overlap
+            if entries[place][1] < min_score:
+                last = entries.pop()
+                if place < len(entries):
+                    # The last one comes here and has its turn next.
+                    entries[place] = last
+            else:
+                place += 1
+        taken += 1
+    return entries
+
+
+def random_boxes(count, generator, negative=0):
+    """On a grid, so that scores and overlaps tie; some without area."""
+    corner = torch.randint(-8, 12, (count, 2), generator=generator)
+    sides = torch.randint(-negative, 24, (count, 2), generator=generator)
+    scores = torch.randint(1, 12, (count, ), generator=generator) / 8
+    return torch.cat((corner, corner + sides), 1).double() / 2, scores.double()
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+@pytest.mark.parametrize('method', METHODS)
+def test_equals_the_loop(method, offset):
+    generator = torch.Generator().manual_seed(0)
+    discarded = 0
+    for count in (0, 1, 2, 10, 60):
+        boxes, scores = random_boxes(count, generator, negative=2)
+        expected = soft_nms_by_loops(boxes, scores, 0.3, 0.5, 0.2, method, offset)
+        dets, indices = soft_nms(boxes, scores, 0.3, 0.5, 0.2, method, offset)
+        assert indices.tolist() == [index for index, _ in expected]
+        assert torch.equal(dets[:, :4], boxes[indices])
+        assert dets[:, 4].tolist() == pytest.approx([score for _, score in expected], rel=1e-12)
+        discarded += count - len(expected)
+    assert discarded > 5
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_equals_the_loop(method):
-    generator = torch.Generator().manual_seed(0)
-    for count in (0, 1, 2, 10, 60):
-        corner = torch.rand(count, 2, generator=generator) * 30
-        sides = torch.rand(count, 2, generator=generator) * 20
-        boxes = torch.cat((corner, corner + sides), 1)
-        scores = torch.rand(count, generator=generator)
-        expected = soft_nms_by_loops(boxes, scores, 0.3, 0.5, 0.05, method)
-        dets, indices = soft_nms(boxes, scores, 0.3, 0.5, 0.05, method)
-        assert indices.tolist() == [index for index, _ in expected]
-        assert torch.equal(dets[:, :4], boxes[indices])
-        torch.testing.assert_close(
-            dets[:, 4], torch.tensor([score for _, score in expected]), rtol=1e-5, atol=1e-7)
+def test_classes_leave_each_other_alone(method):
+    """As one loop for each class, best scores first."""
+    generator = torch.Generator().manual_seed(1)
+    for count in (0, 1, 7, 80):
+        boxes, scores = random_boxes(count, generator)
+        labels = torch.tensor([79, 0, 5])[torch.randint(0, 3, (count, ), generator=generator)]
+        dets, indices = soft_nms(boxes, scores, 0.3, 0.5, 0.2, method, 1, labels)
+        assert torch.equal(dets[:, 4], dets[:, 4].sort(descending=True)[0])
+        for label in (0, 5, 79):
+            own = (labels == label).nonzero().flatten()
+            expected = soft_nms_by_loops(boxes[own], scores[own], 0.3, 0.5, 0.2, method, 1)
+            found = labels[indices] == label
+            assert indices[found].tolist() == [int(own[index]) for index, _ in expected]
+            assert dets[found, 4].tolist() == pytest.approx([s for _, s in expected], rel=1e-12)
+        for most in (0, 1, 5, 200):
+            fewer = soft_nms(boxes, scores, 0.3, 0.5, 0.2, method, 1, labels, max_num=most)
+            assert torch.equal(fewer[0], dets[:most])
+            assert torch.equal(fewer[1], indices[:most])
+
+
+def test_half_precision_is_computed_in_single():
+    boxes, scores = random_boxes(30, torch.Generator().manual_seed(2))
+    boxes, scores = boxes.half(), scores.half()
+    dets, indices = soft_nms(boxes, scores, method='gaussian')
+    expected, expected_indices = soft_nms(boxes.float(), scores.float(), method='gaussian')
+    assert dets.dtype == torch.float16
+    assert torch.equal(indices, expected_indices)
+    assert torch.equal(dets, expected.half())
 
 
 @pytest.mark.parametrize('case', range(len(RECORDED)))

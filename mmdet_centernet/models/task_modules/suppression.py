@@ -19,9 +19,8 @@ def suppress(
         scores (Tensor[N]): of the detections.
         labels (Tensor[N]): int64.
         cfg (dict): ``type``, and its options. ``'soft_nms'`` is
-            :func:`mmdet_centernet.ops.soft_nms.soft_nms`; others, such as
-            ``dict(type='nms', iou_threshold=0.5)``, are for mmcv's ``batched_nms``. With
-            ``class_agnostic=True`` all classes are taken as one.
+            :func:`mmdet_centernet.ops.soft_nms.soft_nms`, ``'nms'`` is mmcv's
+            ``batched_nms``. With ``class_agnostic=True`` all classes are taken as one.
         max_num (int, optional): the most detections returned.
 
     Returns:
@@ -29,13 +28,13 @@ def suppress(
         the lowered ones with soft-NMS.
 
     Raises:
-        UserError: if the config has no type, or an option that soft-NMS does not have.
+        UserError: for another type, or an option that soft-NMS does not have.
     """
     options = dict(cfg)
     method = options.pop('type', None)
-    if not isinstance(method, str):
-        raise UserError(f"nms={dict(cfg)} has no type: write dict(type='soft_nms', ...) or "
-                        "dict(type='nms', iou_threshold=...)")
+    if method not in ('nms', 'soft_nms'):
+        raise UserError(f"nms={dict(cfg)} has type {method!r}: write "
+                        "dict(type='nms', iou_threshold=0.5) or dict(type='soft_nms')")
     if not len(boxes):
         return boxes, scores, labels
     if method == 'soft_nms':

@@ -1,0 +1,86 @@
+"""Suppression of one image's detections, each class by itself."""
+import pytest
+import torch
+
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.models.task_modules.suppression import suppress
+from mmdet_centernet.ops.nms import nms
+from mmdet_centernet.ops.soft_nms import soft_nms
+
+NMS = dict(type='nms', iou_threshold=0.5)
+SOFT_NMS = dict(type='soft_nms', iou_threshold=0.5, sigma=0.5, min_score=0.01,
+                method='gaussian', offset=1)
+
+
+def detections(count=40, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    center = torch.rand(count, 2, generator=generator) * torch.tensor([60., 40.])
+    half = 4 + torch.rand(count, 2, generator=generator) * 10
+    boxes = torch.cat((center - half, center + half), dim=1)
+    return boxes, torch.rand(count, generator=generator), torch.randint(
+        0, 3, (count, ), generator=generator)
+
+
+def class_by_class(boxes, scores, labels, choose):
+    """``choose(boxes, scores)`` -> (new scores, indices), for one class after the other."""
+    parts = []
+    for label in labels.unique():
+        own = (labels == label).nonzero().flatten()
+        new_scores, kept = choose(boxes[own], scores[own])
+        parts += zip(new_scores.tolist(), boxes[own][kept].tolist(), labels[own][kept].tolist())
+    return sorted(parts, reverse=True)
+
+
+@pytest.mark.parametrize('cfg', [NMS, SOFT_NMS], ids=['nms', 'soft_nms'])
+def test_equals_one_class_after_the_other(cfg):
+    boxes, scores, labels = detections()
+    assert boxes.min() < 0  # detections may reach out of the image
+    options = {key: value for key, value in cfg.items() if key != 'type'}
+
+    def choose(boxes, scores):
+        if cfg is NMS:
+            kept = nms(boxes, scores, 0.5)
+            return scores[kept], kept
+        dets, kept = soft_nms(boxes, scores, **options)
+        return dets[:, 4], kept
+
+    expected = class_by_class(boxes, scores, labels, choose)
+    assert len(expected) < len(boxes)
+    found = suppress(boxes, scores, labels, cfg)
+    for got, column in zip(found, zip(*((b, s, c) for s, b, c in expected))):
+        assert got.tolist() == list(column)
+    for got, fewer in zip(found, suppress(boxes, scores, labels, cfg, max_num=7)):
+        assert torch.equal(fewer, got[:7])
+
+
+def test_classes_stay_apart_beyond_the_edges():
+    """One box ends at the largest coordinate, one of the next class as far below zero."""
+    boxes = torch.tensor([[590., 0., 600., 10.], [-11., 0., -1., 10.]])
+    kept, _, _ = suppress(boxes, torch.tensor([0.9, 0.8]), torch.tensor([0, 1]), NMS)
+    assert torch.equal(kept, boxes)
+
+
+@pytest.mark.parametrize('cfg', [NMS, SOFT_NMS], ids=['nms', 'soft_nms'])
+def test_all_classes_as_one(cfg):
+    boxes, scores, labels = detections(seed=1)
+    found = suppress(boxes, scores, labels, dict(cfg, class_agnostic=True))
+    expected = suppress(boxes, scores, torch.zeros_like(labels), cfg)
+    assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+    places = [(boxes == box).all(dim=1).nonzero().item() for box in found[0]]
+    assert torch.equal(found[2], labels[places])
+    assert found[1].sum() < suppress(boxes, scores, labels, cfg)[1].sum()
+
+
+@pytest.mark.parametrize('cfg', [NMS, SOFT_NMS], ids=['nms', 'soft_nms'])
+def test_nothing_to_suppress(cfg):
+    boxes, scores, labels = suppress(*(x[:0] for x in detections()), cfg)
+    assert boxes.shape == (0, 4) and scores.shape == labels.shape == (0, )
+
+
+@pytest.mark.parametrize('cfg, words', [
+    (dict(iou_threshold=0.5), 'has type None'),
+    (dict(type='soft_nms', iou_thr=0.5), 'no option iou_thr'),
+    (dict(type='soft_nmm'), "has type 'soft_nmm'")])
+def test_config_that_cannot_be(cfg, words):
+    with pytest.raises(UserError, match=words):
+        suppress(*detections(), cfg)
