@@ -152,7 +152,8 @@ def test_objects_are_cut_kept_and_dropped():
 
 
 @pytest.mark.parametrize('transform', [
-    CenterAffine((64, 32)), CenterPad(), CenterResize((32, 64))], ids=repr)
+    CenterAffine((64, 32)), CenterPad(), CenterResize((32, 64)), CenterPad(scale=1.25),
+    CenterResize((32, 64), scale=1.5)], ids=repr)
 @pytest.mark.parametrize('height, width', [(1, 1), (60, 4000), (4000, 60), (33, 32)])
 def test_odd_sizes_and_no_boxes(transform, height, width):
     np.random.seed(1)
@@ -204,6 +205,66 @@ def test_center_resize_shows_the_whole_image():
     assert not out['img'][:63].any() and not out['img'][449:].any()
     out = CenterResize((128, 64))(make_sample(100, 50, boxes=[[0, 0, 50, 100]]))
     np.testing.assert_allclose(out['gt_bboxes'].tensor, [[48, 0, 80, 64]], atol=1e-4)
+
+
+def original_warp(center, scale_width, out_size):
+    """The original's warp through three points: the centre, one above it, one beside that."""
+    center, out_center = np.array(center), np.array(out_size) / 2
+    above, out_above = np.array([0, -scale_width / 2]), np.array([0, -out_size[0] / 2])
+    turned = np.array([above[1], 0])  # the vector above, turned by a right angle
+    out_turned = np.array([out_above[1], 0])
+    source = np.array([center, center + above, center + above + turned])
+    target = np.array([out_center, out_center + out_above, out_center + out_above + out_turned])
+    # Solve [x y 1] M^T = [x' y'].
+    return np.linalg.solve(np.column_stack([source, np.ones(3)]), target).T
+
+
+SIDES = [(333, 517), (517, 333), (37, 61), (2, 3), (64, 31), (400, 2)]
+
+
+@pytest.mark.parametrize('scale', [0.5, 0.75, 1.0, 1.25, 1.5])
+@pytest.mark.parametrize('height, width', SIDES)
+@pytest.mark.parametrize('pad_mask', [31, 127, None], ids=['keep', 'keep127', 'fix'])
+def test_test_scales_are_those_of_the_original(pad_mask, height, width, scale):
+    """Pixels and boxes against the definition of its pre- and post-processing."""
+    transform = CenterResize((96, 96), scale=scale) if pad_mask is None else CenterPad(
+        pad_mask, scale=scale)
+    sample = make_sample(height, width, boxes=[[0, 0, width, height]])
+    image = sample['img'].copy()
+    out = transform(sample)
+
+    new_width, new_height = int(width * scale), int(height * scale)
+    if pad_mask is None:
+        in_size = 96, 96
+        warp = original_warp((new_width / 2, new_height / 2), max(height, width), in_size)
+    else:
+        in_size = (new_width | pad_mask) + 1, (new_height | pad_mask) + 1
+        warp = original_warp((new_width // 2, new_height // 2), in_size[0], in_size)
+    expected = cv2.warpAffine(cv2.resize(image, (new_width, new_height)), warp, in_size)
+    assert out['img_shape'] == out['img'].shape[:2] == in_size[::-1]
+    # Warps that differ by rounding may place samples 1/32 px apart.
+    difference = np.abs(out['img'].astype(int) - expected)
+    assert difference.max() <= (4 if pad_mask is None else 0)
+    # Detections: through the warp's inverse, then divided by the scale.
+    points = np.array([[0., 0.], [in_size[0], in_size[1]], [17.25, 80.5]])
+    back = np.linalg.solve(warp[:, :2], points.T - warp[:, 2:]).T / scale
+    np.testing.assert_allclose(
+        warp_points(points, invert_warp(out['homography_matrix'])), back, atol=1e-3, rtol=1e-5)
+    np.testing.assert_allclose(
+        out['gt_bboxes'].tensor[0].numpy().reshape(2, 2),
+        np.array([[0, 0], [width, height]]) * scale @ warp[:, :2].T + warp[:, 2],
+        atol=1e-3, rtol=1e-5)
+
+
+@pytest.mark.parametrize('kind', [CenterPad, CenterResize])
+def test_scale_that_leaves_nothing_names_the_image(kind):
+    for height, width in ((1, 50), (50, 1)):
+        with pytest.raises(UserError) as caught:
+            kind(scale=0.75)(make_sample(height, width))
+        assert str(caught.value) == (
+            f'a.png is {width} x {height} px, of which the test scale 0.75 leaves nothing: '
+            'leave out this scale, or the image')
+    assert kind(scale=1.5)(make_sample(1, 1))['img'].any()
 
 
 def test_homographies_add_up_with_those_of_mmdet():
@@ -273,7 +334,12 @@ def test_masks_are_refused_rather_than_left_behind():
     (lambda: CenterAffine(pad_value=(1, 2)), 'pad_value'),
     (lambda: CenterPad(32), 'pad_mask'),
     (lambda: CenterPad(0), 'pad_mask'),
-    (lambda: CenterResize((-1, 3)), 'size')])
+    (lambda: CenterResize((-1, 3)), 'size'),
+    (lambda: CenterPad(scale=0), 'scale=0 must be'),
+    (lambda: CenterPad(scale=float('nan')), 'scale=nan'),
+    (lambda: CenterResize(scale=-0.5), 'scale=-0.5'),
+    (lambda: CenterResize(scale=float('inf')), 'scale=inf'),
+    (lambda: CenterResize(scale='2'), "scale='2'")])
 def test_options_out_of_range(build, words):
     with pytest.raises(UserError, match=words):
         build()

@@ -54,8 +54,8 @@ def test_equals_one_class_after_the_other(cfg):
 
 
 def test_classes_stay_apart_beyond_the_edges():
-    """One box ends at the largest coordinate, one of the next class as far below zero."""
-    boxes = torch.tensor([[590., 0., 600., 10.], [-11., 0., -1., 10.]])
+    """mmcv shifts the next class by 601 px, which would put its box onto the first one."""
+    boxes = torch.tensor([[590., 590., 600., 600.], [-11., -11., -1., -1.]])
     kept, _, _ = suppress(boxes, torch.tensor([0.9, 0.8]), torch.tensor([0, 1]), NMS)
     assert torch.equal(kept, boxes)
 
