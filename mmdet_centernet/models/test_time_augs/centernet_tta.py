@@ -22,11 +22,12 @@ SOFT_NMS = dict(
 class CenterNetTTAModel(BaseTTAModel):
     """A detector that tests each image at several scales, and mirrored.
 
-    At each scale the network sees one batch, images and mirror images. The outputs of both
-    are averaged before they are decoded once, see :meth:`BaseCenterHead.merge_flipped`. The
-    detections of all scales are merged, class by class, by ``nms``; of what is left the best
-    ``max_per_img`` of the detector's ``test_cfg`` remain. With one scale there is nothing to
-    merge: but for the mirror images it predicts what the detector itself predicts.
+    At each scale the network sees one batch, images and mirror images (one batch for each size
+    of image). The outputs of both are averaged before they are decoded once, see
+    :meth:`BaseCenterHead.merge_flipped`. The detections of all scales are merged, class by
+    class, by ``nms``; of what is left the best ``max_per_img`` of the detector's ``test_cfg``
+    remain. With one scale there is nothing to merge: but for the mirror images it predicts
+    what the detector itself predicts.
 
     The data come from a pipeline that ends in ``TestTimeAug``, with one entry per scale:
     :func:`mmdet_centernet.apis.test_options.apply_test_options` writes it.
@@ -85,12 +86,30 @@ class CenterNetTTAModel(BaseTTAModel):
                 'CenterNetTTAModel: end it with a TestTimeAug over CenterPad or CenterResize '
                 'with these scales, or let tools/test.py --tta write it')
         per_scale = [
-            self._predict(dict(inputs=inputs, data_samples=samples))
-            for inputs, samples in zip(data['inputs'], data['data_samples'], strict=True)]
+            self._predict(of_scale, samples)
+            for of_scale, samples in zip(inputs, data['data_samples'], strict=True)]
         return self.merge_preds([list(of_image) for of_image in zip(*per_scale, strict=True)])
 
-    def _predict(self, data: dict) -> list[DetDataSample]:
-        """Detections of a batch of images at one scale, in pixels of the original images."""
+    def _predict(
+        self, images: list[torch.Tensor], samples: list[DetDataSample]
+    ) -> list[DetDataSample]:
+        """Detections of images at one scale, in pixels of the original images.
+
+        Images of one size make a batch. Those of different sizes would have to be padded to
+        the largest, and something may be found in the padding.
+        """
+        of_size: dict[tuple, list[int]] = {}
+        for index, image in enumerate(images):
+            of_size.setdefault(tuple(image.shape), []).append(index)
+        results: dict[int, DetDataSample] = {}
+        for indices in of_size.values():
+            results.update(zip(indices, self._predict_batch(dict(
+                inputs=[images[index] for index in indices],
+                data_samples=[samples[index] for index in indices])), strict=True))
+        return [results[index] for index in range(len(images))]
+
+    def _predict_batch(self, data: dict) -> list[DetDataSample]:
+        """Detections of images of one size."""
         data = self.module.data_preprocessor(data, False)
         inputs, samples = data['inputs'], data['data_samples']
         if self.flip:
