@@ -12,6 +12,7 @@ DEFAULT_SIZE = (512, 512)
 TTA_TYPE = 'mmdet_centernet.CenterNetTTAModel'
 PAD_TYPE = 'mmdet_centernet.CenterPad'
 RESIZE_TYPE = 'mmdet_centernet.CenterResize'
+STRETCH_TYPE = 'mmdet.Resize'
 # The coarsest stride of the Hourglass is 128, that of the other backbones 32.
 HOURGLASS_PAD_MASK, PAD_MASK = 127, 31
 
@@ -23,16 +24,16 @@ def apply_test_options(config, resolution=None, tta=None):
         config (Config): its ``test_dataloader`` and ``model`` are changed.
         resolution (str, optional): ``'keep'``, the image's own, padded
             (:class:`CenterPad`), or ``'fix'``, the whole image fitted into one size
-            (:class:`CenterResize`): the config's own, else that of its training crops, else
-            512 x 512.
+            (:class:`CenterResize`): that of the config's test images if they have one, else
+            of its training crops, else 512 x 512.
         tta (str, optional): ``'flip'``, each image also mirrored; or ``'ms'``, that and at
             several scales. NMS, scales and whether ``'ms'`` mirrors are those of the
             config's ``tta_model`` if it has one; its scales are 0.5, 0.75, 1, 1.25 and 1.5
             otherwise.
 
     Raises:
-        UserError: for an unknown word, a pipeline that neither pads nor resizes with this
-            package's transforms, or a model that cannot be tested so.
+        UserError: for an unknown word, a model that cannot be tested so, or, where images
+            get another size, a pipeline that does not size them with one of these transforms.
     """
     for name, word, words in (('resolution', resolution, RESOLUTIONS),
                               ('tta', tta, TTA_CHOICES)):
@@ -60,26 +61,25 @@ def _datasets_of(settings):
         yield from _datasets_of(each)
 
 
-def _index_of_geometry(pipeline):
+def _index_of_sizing(pipeline, types, purpose):
     """Where in a pipeline the image gets its size for the network.
 
     Raises:
-        UserError: if it is not done by exactly one transform of this package.
+        UserError: if it is not done by exactly one transform of these types.
     """
-    found = [index for index, transform in enumerate(pipeline)
-             if transform['type'] in (PAD_TYPE, RESIZE_TYPE)]
+    found = [index for index, step in enumerate(pipeline) if step['type'] in types]
     if len(found) != 1:
         raise UserError(
-            f"the test pipeline has {len(found)} of {PAD_TYPE} and {RESIZE_TYPE} "
-            f"({', '.join(str(transform['type']) for transform in pipeline)}), but resolution "
-            'and test-time augmentation need exactly one: leave the sizing of test images to '
-            'one of these transforms')
+            f'{purpose} needs a test pipeline with one of {", ".join(types)}, but the '
+            f"config's has {len(found)} ({', '.join(str(step['type']) for step in pipeline)}): "
+            'leave the sizing of test images to one of these')
     return found[0]
 
 
 def _set_resolution(dataset, resolution, config):
     """Replace the transform that sizes the test images by that of ``resolution``."""
-    index = _index_of_geometry(dataset.pipeline)
+    index = _index_of_sizing(
+        dataset.pipeline, (PAD_TYPE, RESIZE_TYPE, STRETCH_TYPE), f'resolution={resolution!r}')
     old = dataset.pipeline[index]
     wanted = PAD_TYPE if resolution == 'keep' else RESIZE_TYPE
     if old['type'] == wanted:
@@ -88,7 +88,8 @@ def _set_resolution(dataset, resolution, config):
         hourglass = 'Hourglass' in str((config.model.get('backbone') or {}).get('type'))
         new = dict(type=wanted, pad_mask=HOURGLASS_PAD_MASK if hourglass else PAD_MASK)
     else:
-        new = dict(type=wanted, size=_training_size(config) or DEFAULT_SIZE)
+        size = tuple(old['scale']) if old['type'] == STRETCH_TYPE else _training_size(config)
+        new = dict(type=wanted, size=size or DEFAULT_SIZE)
     if 'pad_value' in old:
         new['pad_value'] = old['pad_value']
     dataset.pipeline = [*dataset.pipeline[:index], new, *dataset.pipeline[index + 1:]]
@@ -122,12 +123,16 @@ def _wrap(config, datasets, tta):
         settings['scales'] = SCALES
     check_scales(settings['scales'])
     for dataset in datasets:
-        index = _index_of_geometry(dataset.pipeline)
-        geometry, *others = dataset.pipeline[index:]
-        dataset.pipeline = [*dataset.pipeline[:index], dict(type='TestTimeAug', transforms=[
-            [dict(geometry, scale=geometry.get('scale', 1) * scale)
-             for scale in settings['scales']],
-            *([each] for each in others)])]
+        if tta == 'flip':
+            # The network's input is what is mirrored, so that any pipeline will do.
+            *before, last = dataset.pipeline
+            steps = [[last]]
+        else:
+            index = _index_of_sizing(dataset.pipeline, (PAD_TYPE, RESIZE_TYPE), f'tta={tta!r}')
+            before, (sizing, *after) = dataset.pipeline[:index], dataset.pipeline[index:]
+            steps = [[dict(sizing, scale=sizing.get('scale', 1) * scale)
+                      for scale in settings['scales']], *([step] for step in after)]
+        dataset.pipeline = [*before, dict(type='TestTimeAug', transforms=steps)]
     config.model = dict(settings, module=config.model)
 
 
