@@ -7,6 +7,7 @@ from pathlib import Path
 import mmdet.registry
 import mmengine.registry
 import pytest
+import torch
 import yaml
 from mmdet.utils import register_all_modules
 from mmengine import Config
@@ -16,16 +17,31 @@ from mmengine.runner import Runner
 import mmdet_centernet.registry as ours
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-FINAL = sorted(CONFIGS.glob('*.py'))
 ALL = sorted(CONFIGS.rglob('*.py'))
+FINAL = [path for path in ALL if '_base_' not in path.parts]
 PROMISED = {
     'centernet_r18_dcn_140e_coco', 'centernet_r18_140e_coco', 'centernet_r18_dcn_70e_voc0712',
-    'centernet_lite0_140e_coco', 'centernet_lite0_tree_crowns', 'centernet_r18_dcn_tree_crowns'}
+    'centernet_r18_dcn_ema_140e_coco', 'centernet_lite0_140e_coco',
+    'centernet_lite0_tree_crowns', 'centernet_r18_dcn_tree_crowns',
+    'centernet_r50_dcn_140e_coco', 'centernet_r101_dcn_140e_coco', 'centernet_dla34_140e_coco',
+    'centernet_dla34_230e_coco', 'centernet_hg104_50e_coco', 'centernet_r50_dlaup_140e_coco',
+    'centernet_r50_dcn_100e_voc0712', 'official/ctdet_coco_res18',
+    'official/ctdet_coco_resdcn18', 'official/ctdet_coco_resdcn101',
+    'official/ctdet_coco_dla_1x', 'official/ctdet_coco_dla_2x', 'official/ctdet_coco_hg',
+    'official/ctdet_pascal_dla_384', 'official/ctdet_pascal_dla_512',
+    'official/ctdet_pascal_resdcn18_384', 'official/ctdet_pascal_resdcn18_512',
+    'official/ctdet_pascal_resdcn101_384', 'official/ctdet_pascal_resdcn101_512',
+    'bubbliiiing/resnet50_voc', 'bubbliiiing/hourglass_coco'}
 # What mmengine reads from a config: the Runner's arguments, the config machinery's own, and
 # what tools read.
 KNOWN_KEYS = {
     *inspect.signature(Runner).parameters, '_base_', 'custom_imports', 'auto_scale_lr',
-    'log_level', 'launcher'}
+    'log_level', 'launcher', 'tta_model'}
+
+
+def config_id(path):
+    """Such as ``official/ctdet_coco_hg``."""
+    return str(path.relative_to(CONFIGS).with_suffix(''))
 
 
 def registries(module, scope):
@@ -49,12 +65,15 @@ def known():
 
 
 def types_in(node, path=''):
-    """Every ``type='...'`` beneath a node of a config, with where it stands."""
+    """Every ``type='...'`` beneath a node of a config, with where it stands.
+
+    But for kinds of NMS, which are no classes.
+    """
     if isinstance(node, dict):
         for key, value in node.items():
             if key == 'type' and isinstance(value, str):
                 yield path, value
-            else:
+            elif key != 'nms':
                 yield from types_in(value, f'{path}.{key}' if path else key)
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
@@ -86,19 +105,26 @@ def test_the_lint_finds_a_forgotten_prefix(known):
 
 
 def test_what_was_promised_is_there():
-    assert {path.stem for path in FINAL} >= PROMISED
+    assert {config_id(path) for path in FINAL} >= PROMISED
 
 
-@pytest.mark.parametrize('path', FINAL, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', FINAL, ids=config_id)
 def test_types_exist_and_say_whose_they_are(path, known):
     assert list(wrong_types(Config.fromfile(path).to_dict(), known)) == []
 
 
-@pytest.mark.parametrize('path', FINAL, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', FINAL, ids=config_id)
 def test_model_builds(path):
     cfg = Config.fromfile(path)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = mmengine.registry.MODELS.build(cfg.model)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.device('meta'):
+        model = mmengine.registry.MODELS.build(cfg.model).to('meta')
+        # A map of a quarter of the input's size comes out of every stack.
+        outputs, = model(torch.empty(1, 3, 128, 256), mode='tensor')
+    assert len(outputs) == cfg.model.bbox_head.get('num_stacks', 1)
+    classes = model.bbox_head.num_classes
+    for output in outputs:
+        assert {name: tuple(value.shape) for name, value in output.items()} == dict(
+            heatmap=(1, classes, 32, 64), wh=(1, 2, 32, 64), offset=(1, 2, 32, 64))
     assert type(model).__module__.startswith('mmdet_centernet.')
     classes = cfg.train_dataloader.dataset.get('dataset', cfg.train_dataloader.dataset).get(
         'metainfo', {}).get('classes')
@@ -106,7 +132,7 @@ def test_model_builds(path):
         assert model.bbox_head.num_classes == len(classes)
 
 
-@pytest.mark.parametrize('path', FINAL, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', FINAL, ids=config_id)
 def test_the_plugin_is_imported_and_the_head_says_where_it_is_from(path):
     cfg = Config.fromfile(path)
     assert cfg.default_scope == 'mmdet'
@@ -114,7 +140,7 @@ def test_the_plugin_is_imported_and_the_head_says_where_it_is_from(path):
     assert path.read_text().startswith(('#', '"""'))
 
 
-@pytest.mark.parametrize('path', ALL, ids=lambda path: str(path.relative_to(CONFIGS)))
+@pytest.mark.parametrize('path', ALL, ids=config_id)
 def test_no_name_is_assigned_in_vain(path):
     """A top-level name is read by mmengine, by the config itself or by one that inherits."""
     tree = ast.parse(path.read_text())
@@ -132,6 +158,87 @@ def test_no_name_is_assigned_in_vain(path):
 
 def test_the_metafile_lists_them_all():
     index = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())
-    assert {model['Config'] for model in index['Models']} == {
-        f'configs/{path.name}' for path in FINAL}
-    assert all(model['Name'] == Path(model['Config']).stem for model in index['Models'])
+    assert [model['Config'] for model in index['Models']] == [
+        f'configs/{config_id(path)}.py' for path in FINAL]
+    assert all(f'configs/{model["Name"]}.py' == model['Config'] for model in index['Models'])
+
+
+def rows_of(table):
+    """Cells of the tables' rows that begin with a config."""
+    for line in table.splitlines():
+        if line.startswith('| [`'):
+            yield [cell.strip() for cell in line.strip('|').split('|')]
+
+
+def test_the_model_zoo_lists_them_all_as_they_are():
+    names = []
+    for row in rows_of((CONFIGS.parent / 'docs/model_zoo.md').read_text()):
+        name, file = re.fullmatch(r'\[`(.+)`\]\((.+)\)', row[0]).groups()
+        names.append(name)
+        assert file == f'../configs/{name}.py'
+        cfg = Config.fromfile(CONFIGS / f'{name}.py')
+        dataset, times = cfg.train_dataloader.dataset, 1
+        while 'dataset' in dataset:
+            times *= dataset.times
+            dataset = dataset.dataset
+        dataset = dataset.get('datasets', [dataset])[0]
+        crop, = (step.crop_size for step in dataset.pipeline if 'crop_size' in step)
+        optimizer = cfg.optim_wrapper.optimizer
+        assert row[2:6] == [
+            str(cfg.train_cfg.max_epochs * times), str(crop[0]),
+            str(cfg.auto_scale_lr.base_batch_size), f'{optimizer.type} {optimizer.lr:g}'], name
+    assert sorted(names) == sorted(map(config_id, FINAL))
+
+
+# Of the original's scripts and option defaults: images a step, rate, epochs, the epochs after
+# which the rate is divided by 10, crop; with the mends that the configs tell of.
+OFFICIAL = {
+    'ctdet_coco_res18': (32, 1.25e-4, 70, [45, 60], 512),
+    'ctdet_coco_resdcn18': (114, 5e-4, 140, [90, 120], 512),
+    'ctdet_coco_resdcn101': (96, 3.75e-4, 140, [90, 120], 512),
+    'ctdet_coco_dla_1x': (128, 5e-4, 140, [90, 120], 512),
+    'ctdet_coco_dla_2x': (128, 5e-4, 230, [180, 210], 512),
+    'ctdet_coco_hg': (24, 2.5e-4, 50, [40], 512),
+    **{f'ctdet_pascal_{net}_{side}': (32, 1.25e-4, 70, [45, 60], side)
+       for net in ('dla', 'resdcn18', 'resdcn101') for side in (384, 512)}}
+
+
+@pytest.mark.parametrize('name', OFFICIAL)
+def test_official_recipe(name):
+    batch, rate, epochs, drops, side = OFFICIAL[name]
+    cfg = Config.fromfile(CONFIGS / f'official/{name}.py')
+    coco = '_coco_' in name
+    assert cfg.auto_scale_lr.base_batch_size == batch
+    assert batch % cfg.train_dataloader.batch_size == 0
+    assert cfg.optim_wrapper.to_dict() == dict(
+        type='OptimWrapper', optimizer=dict(type='Adam', lr=rate))
+    assert cfg.train_cfg.max_epochs == epochs
+    scheduler, = cfg.param_scheduler
+    assert scheduler.milestones == drops
+    assert (scheduler.type, scheduler.gamma, scheduler.end) == ('MultiStepLR', 0.1, epochs)
+    # The original's statistics are of values in [0, 1], of channels in the order of BGR.
+    mean, std = ((0.40789654, 0.44719302, 0.47026115), (0.28863828, 0.27408164, 0.27809835)) \
+        if coco else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    preprocessor = cfg.model.data_preprocessor
+    assert preprocessor.mean == pytest.approx([255 * value for value in mean], rel=1e-9)
+    assert preprocessor.std == pytest.approx([255 * value for value in std], rel=1e-9)
+    assert preprocessor.bgr_to_rgb is False
+    head = cfg.model.bbox_head
+    weight = 0.5 if name == 'ctdet_coco_hg' else 1  # losses of two stacks are averaged there
+    assert head.loss_center_heatmap.loss_weight == weight
+    assert head.loss_wh.loss_weight == 0.1 * weight
+    assert head.loss_offset.loss_weight == weight
+    assert head.num_classes == (80 if coco else 20)
+    assert head.feat_channels == (64 if 'res' in name else 256)
+    datasets = cfg.train_dataloader.dataset.get('datasets', [cfg.train_dataloader.dataset])
+    for dataset in datasets:
+        crop, = (step.crop_size for step in dataset.pipeline if 'crop_size' in step)
+        assert crop == (side, side)
+        if coco:
+            assert dataset.crowd_as_objects and dataset.filter_cfg is None
+    sizing = [step.to_dict() for step in cfg.test_dataloader.dataset.pipeline
+              if 'Center' in step.type]
+    assert sizing == [
+        dict(type='mmdet_centernet.CenterPad', pad_mask=127 if 'hg' in name else 31) if coco
+        else dict(type='mmdet_centernet.CenterResize', size=(side, side))]
+    assert cfg.val_dataloader.dataset.pipeline == cfg.test_dataloader.dataset.pipeline

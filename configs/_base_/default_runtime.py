@@ -26,6 +26,16 @@ visualizer = dict(
     type='mmdet.DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(type='mmengine.LogProcessor', window_size=50, by_epoch=True)
 
+# What `tools/test.py --tta {flip,ms}` tests with: `flip` sees each image and its mirror image,
+# `ms` does so at all scales and merges their detections, class by class, by Gaussian soft-NMS.
+tta_model = dict(
+    type='mmdet_centernet.CenterNetTTAModel',
+    scales=(0.5, 0.75, 1.0, 1.25, 1.5),
+    flip=True,
+    nms=dict(
+        type='soft_nms', iou_threshold=0.5, sigma=0.5, min_score=0.001, method='gaussian',
+        offset=1))
+
 log_level = 'INFO'
 load_from = None
 resume = False
