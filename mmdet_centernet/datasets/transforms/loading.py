@@ -83,7 +83,7 @@ class LoadImage(BaseTransform):
         if is_truncated(data):
             raise UserError(
                 f'image {path} is truncated: its last part is missing after {len(data)} '
-                'bytes; copy it again, or remove it from the annotation file')
+                'bytes; copy it again, or leave it out')
         try:
             img = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error:
@@ -91,7 +91,7 @@ class LoadImage(BaseTransform):
         if img is None:
             raise UserError(
                 f'image {path} ({len(data)} bytes) is no image that OpenCV can read: replace '
-                'it, or remove it from the annotation file')
+                'it, or leave it out')
         self._check_size(results, img)
         if self.to_float32:
             img = img.astype(np.float32)

@@ -1,0 +1,348 @@
+"""Detect objects in images of your own: MMDetection's ``DetInferencer`` around CenterNet."""
+import copy
+import os
+import warnings
+from numbers import Integral
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmdet.apis import DetInferencer
+from mmdet.apis.det_inferencer import IMG_EXTENSIONS
+from mmdet.visualization.palette import get_palette
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.model import BaseTTAModel
+from mmengine.registry import MODELS
+
+from mmdet_centernet.apis.checkpoint import is_local, load_state, read_checkpoint, state_dict_of
+from mmdet_centernet.apis.cli import load_config
+from mmdet_centernet.apis.convert_checkpoint import _classes as dataset_meta
+from mmdet_centernet.apis.convert_checkpoint import hint_for
+from mmdet_centernet.apis.download import fetch
+from mmdet_centernet.apis.test_options import apply_test_options
+from mmdet_centernet.datasets.transforms import LoadImage
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.models.dense_heads import BaseCenterHead
+
+_LOADERS = ('LoadImage', 'LoadImageFromFile')
+
+
+class CenterNetInferencer(DetInferencer):
+    """Detect objects in files, arrays, folders and lists of them.
+
+    What :class:`mmdet.apis.DetInferencer` does, with its arguments and results, and beside
+    it: the paper's test-time options; checkpoints are read as data and have to fit; inputs
+    are checked before the model runs, and a broken one is an error that names it.
+
+    ``inferencer('photo.jpg', return_datasamples=True)['predictions'][0].pred_instances``
+    holds ``bboxes`` [N, 4] (xyxy, pixels of the original image), ``scores`` [N] best first
+    and ``labels`` [N]; ``inferencer.model.dataset_meta['classes']`` names the labels.
+
+    Args:
+        model (str | Path | Config): The config. It is not changed.
+        weights (str | Path, optional): A checkpoint file or its http(s) address. None warns
+            and leaves the weights random.
+        device (str, optional): None takes the GPU if there is one.
+        resolution (str, optional): ``'keep'``: each image at its own resolution, padded;
+            ``'fix'``: scaled into a fixed size; None: as the config's test pipeline says.
+        tta (str, optional): ``'flip'``: averaged with the mirrored image; ``'ms'``: with
+            flips at several scales; None: as the config says.
+        clip_boxes (bool, optional): Cut boxes off at the image's border (the original does
+            not). None: as the config's ``test_cfg`` says.
+        palette (str | list): Colours for drawing, see ``DetInferencer``. ``'none'``: those
+            of the checkpoint or the config.
+        show_progress (bool): Show a progress bar.
+
+    Raises:
+        UserError: If config and checkpoint cannot be read, do not fit each other or the
+            options, or the device is not there.
+    """
+
+    def __init__(self, model, weights=None, device=None, resolution=None, tta=None,
+                 clip_boxes=None, palette='none', show_progress=False):
+        if isinstance(model, (str, os.PathLike)):
+            config = load_config(os.fspath(model))
+        elif isinstance(model, Config):
+            config = copy.deepcopy(model)
+        else:
+            raise UserError('model must be the path of a config or a Config, not '
+                            f'{_describe(model)}')
+        if clip_boxes is not None:
+            detector = config.model.get('module', config.model)
+            detector.test_cfg = dict(detector.get('test_cfg') or {}, clip_boxes=clip_boxes)
+        apply_test_options(config, resolution, tta)
+        # Backends would record pictures elsewhere, and complain that they have no folder.
+        config.visualizer = dict(
+            config.get('visualizer') or dict(type='mmdet.DetLocalVisualizer'), vis_backends=None)
+        super().__init__(model=config, weights=weights, device=_checked_device(device),
+                         scope=config.get('default_scope', 'mmdet'), palette=palette,
+                         show_progress=show_progress)
+
+    def _init_model(self, cfg, weights, device='cpu'):
+        """Build the model and load all of its weights."""
+        model = MODELS.build(cfg.model)
+        detector = model.module if isinstance(model, BaseTTAModel) else model
+        if not isinstance(getattr(detector, 'bbox_head', None), BaseCenterHead):
+            raise UserError(f"the config's model is a {type(detector).__name__} without a head "
+                            "of mmdet_centernet: use mmdet's DetInferencer for it")
+        meta = {}
+        if weights is None:
+            warnings.warn('no weights are given: the model is random and its detections mean '
+                          'nothing', stacklevel=5)
+        else:
+            meta = _load_weights(detector, weights)
+        model.cfg = cfg
+        model.dataset_meta = self._names_and_colors(meta, cfg, detector.bbox_head.num_classes)
+        return model.to(device).eval()
+
+    def _names_and_colors(self, meta, config, num_classes):
+        """``classes`` (tuple of str) and ``palette`` (list of RGB) for ``num_classes``."""
+        found = dataset_meta(meta, config, num_classes)
+        if found is None:
+            warnings.warn(f'neither the checkpoint nor the config names {num_classes} classes: '
+                          "they are called 'class 0' and so on", stacklevel=6)
+            found = dict(classes=tuple(f'class {i}' for i in range(num_classes)))
+        palette = self.palette if self.palette != 'none' else found.get('palette', 'random')
+        try:
+            colors = get_palette(palette, num_classes)
+        except (AssertionError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f'palette={palette!r} is no palette for {num_classes} classes: give '
+                            "'random', 'coco', 'voc', the name of a colour, or a list of one "
+                            '(r, g, b) for each class') from error
+        return dict(classes=found['classes'], palette=[tuple(map(int, c)) for c in colors])
+
+    def _init_pipeline(self, cfg):
+        """The config's test pipeline with the loader of :class:`LoadImage` at its start."""
+        dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+        while 'pipeline' not in dataset and 'dataset' in dataset:
+            dataset = dataset['dataset']
+        if 'pipeline' not in dataset:
+            raise UserError('the config has no test_dataloader with a pipeline, which says how '
+                            'images are prepared')
+        pipeline = list(dataset['pipeline'])
+        loaders = [index for index, transform in enumerate(pipeline)
+                   if _type_name(transform) in _LOADERS]
+        if not loaders:
+            raise UserError('the test pipeline loads no image: begin it with '
+                            'mmdet_centernet.LoadImage')
+        transform = pipeline[loaders[0]]
+        load = LoadImage(
+            **{key: transform[key] for key in ('to_float32', 'backend_args') if key in transform})
+
+        def load_input(item):
+            if isinstance(item, str):
+                return load(dict(img_path=item))
+            return dict(img=item.astype(np.float32) if load.to_float32 else item,
+                        img_shape=item.shape[:2], ori_shape=item.shape[:2])
+
+        pipeline[loaders[0]] = load_input
+        return Compose(pipeline)
+
+    def _init_collate(self, cfg):
+        """Lists, as the data preprocessor takes them, also of what ``TestTimeAug`` gives."""
+        return pseudo_collate
+
+    def _inputs_to_list(self, inputs):
+        """Paths and BGR arrays [H, W, 3] of uint8, all looked at.
+
+        Raises:
+            UserError: If one is neither, or is not there.
+        """
+        if isinstance(inputs, (list, tuple)):
+            if not inputs:
+                raise UserError('inputs is an empty list: give at least one image')
+            return [_checked_input(item, f'inputs[{i}]') for i, item in enumerate(inputs)]
+        if isinstance(inputs, (str, os.PathLike)) and os.path.isdir(inputs):
+            files = sorted(entry.path for entry in os.scandir(inputs)
+                           if entry.name.lower().endswith(IMG_EXTENSIONS) and entry.is_file())
+            if not files:
+                raise UserError(f'folder {os.fspath(inputs)} holds no image '
+                                f'({", ".join(IMG_EXTENSIONS)})')
+            return files
+        return [_checked_input(inputs, 'inputs')]
+
+    def __call__(self, inputs, batch_size=1, out_dir='', **options):
+        """Detect.
+
+        An image that turns out to be broken stops the run with an error that names it. What
+        ``out_dir`` holds of earlier batches is complete.
+
+        Args:
+            inputs (str | Path | ndarray | list): A file, an address, a folder (its images by
+                name, subfolders left out), a uint8 array [H, W, 3] in BGR, [H, W] in grey or
+                [H, W, 4] with alpha, which is dropped; or a list of files and arrays.
+            batch_size (int): Images at a time. Smaller images of a batch are padded to the
+                largest, which changes detections near the new border a little.
+            out_dir (str): Pictures go to ``vis/`` in it and, with ``no_save_pred=False``,
+                results to ``preds/*.json``.
+            **options: Of ``DetInferencer``: ``return_datasamples``, ``return_vis``,
+                ``pred_score_thr`` (of what is drawn), ``no_save_vis``, ``no_save_pred``,
+                ``print_result``, ``show``, ``wait_time``, ``draw_pred``.
+
+        Returns:
+            dict: ``predictions``, one per input: data samples, or with
+            ``return_datasamples=False`` dictionaries of lists ``bboxes``, ``scores``,
+            ``labels``; ``visualization``, the pictures (RGB) if any were asked for.
+
+        Raises:
+            UserError: If an input, or where it is to be written, is none that will do.
+        """
+        if not isinstance(batch_size, Integral) or batch_size < 1:
+            raise UserError(f'batch_size={batch_size} must be a whole number of at least 1')
+        inputs = self._inputs_to_list(inputs)
+        if out_dir:
+            _check_output(inputs, out_dir, options.get('no_save_pred', True))
+        # Arrays are named by these two; a picture and its result get the same number.
+        self.num_visualized_imgs = self.num_predicted_imgs = max(
+            self.num_visualized_imgs, self.num_predicted_imgs)
+        return super().__call__(inputs, batch_size=batch_size, out_dir=str(out_dir or ''),
+                                **options)
+
+    def preprocess(self, inputs, batch_size=1, **options):
+        """Batches of samples; their number is known, so that the progress bar has an end."""
+        return _Counted(super().preprocess(inputs, batch_size, **options),
+                        -(-len(inputs) // batch_size))
+
+    def visualize(self, inputs, preds, **options):
+        """Draw detections, as ``DetInferencer`` does.
+
+        Boxes are cut to the image for the picture only, and those without area are left
+        out; arrays become RGB, which ``DetInferencer`` takes them for.
+        """
+        inputs = [item if isinstance(item, str) else item[..., ::-1] for item in inputs]
+        return super().visualize(inputs, [_drawable(pred) for pred in preds], **options)
+
+    def pred2dict(self, data_sample, pred_out_dir=''):
+        """One prediction as plain lists, written as json if there is a folder for it."""
+        # DetInferencer counts files among its pictures, but not among its results.
+        self.num_predicted_imgs += bool(pred_out_dir) and 'img_path' in data_sample
+        return super().pred2dict(data_sample, pred_out_dir)
+
+
+class _Counted:
+    """An iterator that knows how many items it will give."""
+
+    def __init__(self, items, count):
+        self._items = items
+        self._count = count
+
+    def __iter__(self):
+        return self._items
+
+    def __len__(self):
+        return self._count
+
+
+def _type_name(settings):
+    """The type of a config, text or class, without its scope."""
+    kind = settings['type']
+    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+
+
+def _describe(value):
+    return 'None' if value is None else f'a {type(value).__name__}'
+
+
+def _checked_device(device):
+    """``device`` if PyTorch can use it.
+
+    Raises:
+        UserError: If it cannot.
+    """
+    if device is None:
+        return None
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"device={device!r} is none that PyTorch knows: give 'cpu', 'cuda' or "
+                        "'cuda:1'") from None
+    count = torch.cuda.device_count()
+    if wanted.type == 'cuda' and (wanted.index or 0) >= count:
+        raise UserError(f'device={device!r}, but PyTorch sees {count or "no"} GPU(s) here: use '
+                        "'cpu', or install a PyTorch built for this GPU")
+    return device
+
+
+def _load_weights(model, weights):
+    """Fill a model from a checkpoint, every tensor of it.
+
+    Returns:
+        dict: The checkpoint's ``meta``.
+
+    Raises:
+        UserError: If the file cannot be read or does not fit.
+    """
+    weights = os.fspath(weights)
+    path = weights if is_local(weights) else fetch(weights)
+    content = read_checkpoint(path)
+    state = state_dict_of(content, f'checkpoint {weights}')
+    outcome = load_state(model, state)
+    if not outcome.complete:
+        hint = hint_for(state)
+        if hint:
+            raise UserError(f"checkpoint {weights} is not of the config's model: {hint}")
+        raise UserError(f"checkpoint {weights} is not of the config's model: "
+                        f'{outcome.differences()}; use the config that it was trained with')
+    meta = content.get('meta')
+    return meta if isinstance(meta, dict) else {}
+
+
+def _checked_input(item, name):
+    """A path as text, or an array as uint8 [H, W, 3], contiguous.
+
+    Args:
+        item (str | Path | ndarray): One input.
+        name (str): Of an array in errors.
+
+    Raises:
+        UserError: If it is none of these, or the file is not there.
+    """
+    if isinstance(item, (str, os.PathLike)):
+        path = os.fspath(item)
+        if is_local(path) and os.path.isdir(path):
+            raise UserError(f'{name} is the folder {path}: a list takes images; give the folder '
+                            'by itself')
+        if is_local(path) and not os.path.isfile(path):
+            raise UserError(f'image {path} does not exist')
+        return path
+    if not isinstance(item, np.ndarray):
+        raise UserError(f'{name} is {_describe(item)}: give the path of an image or a numpy '
+                        'array of uint8 [height, width, 3] in BGR')
+    if item.dtype != np.uint8:
+        raise UserError(f'{name} is an array of {item.dtype}: give uint8 with values of 0 to 255')
+    if item.ndim == 2:
+        item = item[..., None]
+    if item.ndim != 3 or item.shape[2] not in (1, 3, 4) or not item.size:
+        raise UserError(f'{name} is an array of shape {item.shape}: give one image as [height, '
+                        'width, 3] in BGR, or [height, width] in grey')
+    if item.shape[2] == 1:
+        return cv2.cvtColor(np.ascontiguousarray(item), cv2.COLOR_GRAY2BGR)
+    return np.ascontiguousarray(item[..., :3])
+
+
+def _check_output(inputs, out_dir, pictures_only):
+    """Raise UserError if two inputs would be written to one file, or there is no folder."""
+    if os.path.exists(out_dir) and not os.path.isdir(out_dir):
+        raise UserError(f'out_dir {out_dir} is a file: name a folder')
+    taken = {}
+    for path in filter(lambda item: isinstance(item, str), inputs):
+        name = Path(path).name if pictures_only else Path(path).stem
+        if taken.setdefault(name, path) != path:
+            raise UserError(f'{taken[name]} and {path} would be written to the same file in '
+                            f'{out_dir}: give them in two calls with an out_dir each')
+
+
+def _drawable(pred):
+    """A prediction whose boxes lie in the image and have an area."""
+    height, width = pred.ori_shape[:2]
+    instances = pred.pred_instances
+    x1, y1, x2, y2 = instances.bboxes.unbind(-1)
+    boxes = torch.stack((x1.clamp(0, width - 1), y1.clamp(0, height - 1),
+                         x2.clamp(0, width - 1), y2.clamp(0, height - 1)), dim=-1)
+    instances = instances.clone()
+    instances.bboxes = boxes
+    shown = pred.new()
+    shown.pred_instances = instances[(boxes[:, 2:] > boxes[:, :2]).all(1)]
+    return shown
