@@ -11,6 +11,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from mmengine.structures import InstanceData
 
+from mmdet_centernet.apis.test_options import apply_test_options
 from mmdet_centernet.ops.affine import invert_warp, warp_boxes
 
 CONFIGS = Path(__file__).parents[2] / 'configs/_base_/datasets'
@@ -107,6 +108,33 @@ def test_voc_with_both_metrics(voc):
         metrics = evaluate(dataset, Evaluator(config.test_evaluator), spoil)
         assert metrics['pascal_voc/mAP'] == voc_map
         assert metrics['coco/bbox_mAP'] == coco_map
+
+
+class OneScale:
+    """One of the samples that TestTimeAug makes of each image."""
+
+    def __init__(self, dataset, index):
+        self.dataset, self.index, self.metainfo = dataset, index, dataset.metainfo
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        return {key: values[self.index] for key, values in self.dataset[index].items()}
+
+
+@pytest.mark.parametrize('resolution', ['keep', 'fix'])
+def test_voc_at_every_test_scale(voc, resolution):
+    config = Config.fromfile(CONFIGS.parents[1] / 'centernet_r18_dcn_70e_voc0712.py')
+    apply_test_options(config, resolution, 'ms')
+    dataset = DATASETS.build(dict(config.test_dataloader.dataset, data_root=str(voc)))
+    shapes = [tuple(image.shape[1:]) for image in dataset[0]['inputs']]
+    # The image is 160 x 90; (135 | 31) + 1 = 160.
+    assert shapes == ([(384, 384)] * 5 if resolution == 'fix' else [
+        (64, 96), (96, 128), (96, 192), (128, 224), (160, 256)])
+    for index in range(len(shapes)):
+        metrics = evaluate(OneScale(dataset, index), Evaluator(config.test_evaluator))
+        assert metrics['pascal_voc/mAP'] == metrics['coco/bbox_mAP'] == 1
 
 
 def test_trees(trees):

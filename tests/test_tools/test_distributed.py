@@ -1,5 +1,7 @@
 """Several processes, and a training that is killed: real processes of the operating system."""
+import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -58,6 +60,35 @@ def test_two_processes_train_and_test_on_the_cpu(tiny_data, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.count('coco/bbox_mAP:') == 1
     assert (tmp_path / 'out.pkl').exists()
+
+
+def test_two_processes_test_as_one_does(tool, trained, tmp_path):
+    """With test-time augmentation, and five images: one process has one more than the other."""
+    config, work = trained
+    five = tmp_path / 'five.py'
+    five.write_text(config.read_text() + "test_dataloader['dataset']['indices'] = 5\n")
+    options = [five, work / 'epoch_2.pth', '--device', 'cpu', '--tta', 'ms']
+    assert tool('test.py', *options, '--work-dir', tmp_path / 'one', '--out',
+                tmp_path / 'one.pkl') == 0
+    result = subprocess.run(
+        [ROOT / 'tools' / 'dist_test.sh', *options[:2], '2', *options[2:], '--work-dir',
+         tmp_path / 'two', '--out', tmp_path / 'two.pkl'], capture_output=True, text=True,
+        env=environment(PORT=str(20000 + os.getpid() % 20000)))
+    assert result.returncode == 0, result.stderr
+    # As written by this very test: plain tensors in dictionaries.
+    one, two = (pickle.loads((tmp_path / f'{name}.pkl').read_bytes()) for name in ('one', 'two'))
+    assert [each['img_id'] for each in one] == [each['img_id'] for each in two]
+    assert len(one) == 5
+    for first, second in zip(one, two, strict=True):
+        first, second = first['pred_instances'], second['pred_instances']
+        assert first['bboxes'].shape == (20, 4)
+        for key, value in first.items():
+            torch.testing.assert_close(second[key], value, rtol=1e-4, atol=1e-3)
+    logs = [json.loads(next((tmp_path / name).glob('*/*.json')).read_text())
+            for name in ('one', 'two')]
+    assert 'coco/bbox_mAP' in logs[0]
+    assert {k: v for k, v in logs[0].items() if 'mAP' in k} == {
+        k: v for k, v in logs[1].items() if 'mAP' in k}
 
 
 @pytest.mark.parametrize('script, arguments', [

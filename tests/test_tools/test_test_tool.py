@@ -35,6 +35,59 @@ def test_predictions_pictures_and_metrics(tool, trained, tmp_path, capsys):
     assert cv2.imread(str(pictures[0])).shape[1] >= 2 * WIDTH  # truth beside predictions
 
 
+@pytest.mark.parametrize('options', [
+    ('--tta', 'flip'), ('--resolution', 'fix', '--tta', 'ms')], ids=' '.join)
+def test_resolution_and_test_time_augmentation(tool, trained, tmp_path, capsys, options):
+    config, work = trained
+    results = []
+    for name, more in (('plain', ()), ('asked', options)):
+        assert tool('test.py', config, work / 'epoch_2.pth', '--work-dir', tmp_path / name,
+                    '--out', tmp_path / f'{name}.pkl', '--show-dir', tmp_path / f'{name}_shown',
+                    *more) == 0
+        assert 'coco/bbox_mAP' in capsys.readouterr().out
+        assert len(list((tmp_path / f'{name}_shown').glob('*.png'))) == 6
+        # As written by this very test: plain tensors in dictionaries.
+        results.append(pickle.loads((tmp_path / f'{name}.pkl').read_bytes()))
+    assert [each['img_id'] for each in results[0]] == [each['img_id'] for each in results[1]]
+    for plain, asked in zip(*results, strict=True):
+        plain, asked = (each['pred_instances']['scores'] for each in (plain, asked))
+        assert len(asked) == len(plain) == 20
+        assert not torch.equal(asked, plain)
+
+
+def test_test_time_augmentation_checks_the_checkpoint_and_the_classes(
+        tool, trained, tmp_path, capsys):
+    config, work = trained
+    weights = torch.load(work / 'epoch_2.pth', weights_only=True)['state_dict']
+    weights.pop('backbone.conv1.weight')
+    torch.save(dict(state_dict=weights), tmp_path / 'nearly.pth')
+    assert tool('test.py', config, tmp_path / 'nearly.pth', '--tta', 'flip', '--work-dir',
+                tmp_path / 'work') == 1
+    assert '1 missing (backbone.conv1.weight)' in last_error(capsys)
+    data = write_data(tmp_path, 2, classes=('square', 'disc', 'star'))
+    three = write_config(tmp_path, data, 'three_tta.py', classes=('square', 'disc', 'star'),
+                         num_classes=2)
+    assert tool('test.py', three, work / 'epoch_2.pth', '--tta', 'flip', '--work-dir',
+                tmp_path / 'work') == 1
+    assert 'has 3 classes' in last_error(capsys)
+
+
+def test_what_cannot_be_tested_so_is_said_before_anything_is_written(
+        tool, trained, tmp_path, capsys):
+    config, work = trained
+    for extra, tta, words in (
+            ("model['bbox_head']['type'] = 'mmdet.CenterNetHead'\n", 'flip',
+             'has mmdet.CenterNetHead: test it without'),
+            ('tta_model = dict(scales=(0.5, 0))\n', 'ms', 'scales has 0'),
+            ("test_dataloader['dataset']['pipeline'].pop(1)\n", 'ms', 'needs a test pipeline')):
+        other = tmp_path / 'cannot.py'
+        other.write_text(config.read_text() + extra)
+        assert tool('test.py', other, work / 'epoch_2.pth', '--tta', tta, '--work-dir',
+                    tmp_path / 'work') == 1
+        assert words in last_error(capsys)
+        assert not (tmp_path / 'work').exists()
+
+
 def test_out_must_be_a_pickle(tool, trained, capsys):
     config, work = trained
     assert tool('test.py', config, work / 'epoch_2.pth', '--out', 'result.json') == 1
