@@ -1,0 +1,151 @@
+"""Every block of docs/recipes.md is a config that loads, builds, learns and predicts."""
+import copy
+import re
+from functools import cache
+from itertools import chain
+
+import pytest
+import torch
+from mmengine import Config
+from mmengine.registry import HOOKS, MODELS, TRANSFORMS, DefaultScope
+from mmengine.structures import InstanceData
+from test_configs import CONFIGS, known, wrong_types  # noqa: F401  (a fixture)
+
+from mmdet_centernet.apis.test_options import apply_test_options
+
+PAGE = (CONFIGS.parent / 'docs/recipes.md').read_text()
+BLOCKS = re.findall(r'```python\n(.*?)```', PAGE, re.S)
+SIDE = 128  # input px
+
+
+def line_of(block):
+    """Where a block stands, for the names of the tests."""
+    return f'line {PAGE[:PAGE.index(block)].count(chr(10)) + 1}'
+
+
+def load(block, folder):
+    """The config of a block, written where it finds what it inherits from."""
+    path = folder / 'recipe.py'
+    path.write_text(block.replace("_base_ = './", f"_base_ = '{CONFIGS}/"))
+    return Config.fromfile(path)
+
+
+def base_name(block):
+    return re.search(r"_base_ = '\./(.*)'", block)[1]
+
+
+def base_of(block):
+    return Config.fromfile(CONFIGS / base_name(block))
+
+
+def losses_of(cfg):
+    """Losses of a config's head for random features and boxes, and the boxes it predicts."""
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        head = MODELS.build(dict(cfg.model.bbox_head, test_cfg=cfg.model.test_cfg))
+    head.init_weights()
+    cells = SIDE // 4
+    torch.manual_seed(1)
+    features = [torch.randn(2, cfg.model.bbox_head.in_channels, cells, cells)
+                for _ in head.stacks]
+    center = torch.rand(2, 150, 2) * SIDE
+    half = 2 + torch.rand(2, 150, 2) * 20
+    boxes = torch.cat((center - half, center + half), dim=2).clamp(0, SIDE)
+    labels = torch.randint(0, head.num_classes, (2, 150))
+    truth = [InstanceData(bboxes=b, labels=c) for b, c in zip(boxes, labels)]
+    outputs, = head(features)
+    metas = [dict(homography_matrix=torch.eye(3).numpy(), ori_shape=(SIDE, SIDE))] * 2
+    losses = head.loss_by_feat(outputs, truth, metas)
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
+    outputs[-1]['wh'] = outputs[-1]['wh'].detach() + 10  # cells, so that boxes overlap
+    return {name: value.item() for name, value in losses.items()}, head.predict_by_feat(
+        outputs, metas)
+
+
+@cache
+def losses_of_base(name):
+    """:func:`losses_of` a config that blocks inherit from."""
+    return losses_of(Config.fromfile(CONFIGS / name))
+
+
+def test_the_page_has_blocks():
+    assert len(BLOCKS) == PAGE.count('```python') > 15
+
+
+@pytest.mark.parametrize('block', BLOCKS, ids=line_of)
+def test_recipe(block, known, tmp_path):  # noqa: F811
+    cfg, base = load(block, tmp_path), base_of(block)
+    assert cfg.to_dict() != base.to_dict()
+    assert list(wrong_types(cfg.to_dict(), known)) == []
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        with torch.device('meta'):
+            model = MODELS.build(copy.deepcopy(cfg.model)).to('meta')
+            model(torch.empty(1, 3, SIDE, SIDE), mode='tensor')
+        for hook in cfg.custom_hooks:
+            HOOKS.build(hook)
+        for step in chain(cfg.train_pipeline, cfg.test_pipeline):
+            TRANSFORMS.build(step)
+    (losses, found), (plain, plainly) = losses_of(cfg), losses_of_base(base_name(block))
+    assert all(0 < value < 1e4 for value in losses.values())
+    # A block about the head changes what the head does, any other one does not.
+    of_head = cfg.model.bbox_head != base.model.bbox_head
+    assert (losses != plain) == of_head
+    of_test = cfg.model.test_cfg != base.model.test_cfg
+    same = all(torch.equal(a.bboxes, b.bboxes) for a, b in zip(found, plainly))
+    assert not same if of_test else same or of_head
+
+
+def recipe(word):
+    """The block in which a word stands."""
+    block, = (block for block in BLOCKS if word in block)
+    return block
+
+
+def test_more_detections_by_one_setting(tmp_path):
+    block = recipe('max_per_img')
+    (_, found), (_, few) = losses_of(load(block, tmp_path)), losses_of_base(base_name(block))
+    assert [len(each.scores) for each in few] == [100, 100]
+    assert [len(each.scores) for each in found] == [300, 300]
+
+
+def test_resolution_recipes_are_what_the_options_of_the_tools_do(tmp_path):
+    fixed = load(recipe('size=(512, 512))\n'), tmp_path)
+    by_option = base_of(recipe('size=(512, 512))\n'))
+    apply_test_options(by_option, resolution='fix')
+    assert fixed.test_dataloader == by_option.test_dataloader
+    assert fixed.val_dataloader.dataset.pipeline == fixed.test_dataloader.dataset.pipeline
+
+
+def test_letterbox_allows_test_time_augmentation(tmp_path):
+    cfg = load(recipe('pad_value=128'), tmp_path)
+    apply_test_options(cfg, tta='flip')
+    assert cfg.model.type == 'mmdet_centernet.CenterNetTTAModel'
+
+
+def test_scales_of_the_recipe(tmp_path):
+    cfg = load(recipe('tta_model'), tmp_path)
+    apply_test_options(cfg, tta='ms')
+    assert cfg.model.nms == dict(type='nms', iou_threshold=0.6)
+    assert cfg.model.flip is False
+    scaled = cfg.test_dataloader.dataset.pipeline[-1].transforms[0]
+    assert [step.scale for step in scaled] == [0.75, 1.0, 1.25]
+
+
+def test_larger_crops_reach_the_data_set(tmp_path):
+    cfg = load(recipe('768'), tmp_path)
+    crop, = (step.crop_size for step in cfg.train_dataloader.dataset.pipeline
+             if 'crop_size' in step)
+    assert crop == (768, 768)
+
+
+def test_crowds_reach_the_data_set(tmp_path):
+    dataset = load(recipe('crowd_as_objects'), tmp_path).train_dataloader.dataset.dataset
+    assert dataset.crowd_as_objects is True
+    assert dataset.filter_cfg is None
+
+
+def test_the_commands_of_the_page_select_configs():
+    markers = re.search(r'markers = \[\n(.*?)\]', (
+        CONFIGS.parent / 'pyproject.toml').read_text(), re.S)[1]
+    assert '-m every_config' in PAGE and '"every_config:' in markers
