@@ -2,7 +2,8 @@
 
 Each pair does the same work on the same data, in turn, so that a busy machine slows both;
 what counts is the ratio. MMDetection's DCNv2 needs mmcv's compiled operations: without
-them the rows ``train step`` and ``predict`` compare the models without DCN.
+them the rows ``train step`` and ``predict`` compare the models without DCN. The row ``tta``
+compares multi-scale flip testing with the network's forward passes that it consists of.
 
     python tools/analysis/benchmark.py              # every row
     python tools/analysis/benchmark.py encode loss  # these rows
@@ -17,18 +18,23 @@ import sys
 import time
 from importlib.metadata import version
 
+import numpy as np
 import torch
+from mmcv.transforms import Compose
 from mmdet.models.dense_heads import CenterNetHead as MMDetHead
 from mmdet.models.detectors import CenterNet as MMDetCenterNet
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from rich.console import Console
 from rich.progress import track
 
+from mmdet_centernet.apis.test_options import SCALES
 from mmdet_centernet.models.dense_heads import CenterNetHead
 from mmdet_centernet.models.detectors import CenterNet
+from mmdet_centernet.models.test_time_augs import CenterNetTTAModel
 
 CLASSES = 80
 STRIDE = 4
@@ -73,23 +79,23 @@ def network_outputs(batch, size):
         torch.rand(batch, 2, side, side) * 20, torch.rand(batch, 2, side, side))
 
 
+def detector(kind, scope, use_dcn, **settings):
+    """A detector, ResNet-18, with neck and head of a scope."""
+    model = kind(
+        dict(type='mmdet.ResNet', depth=18, norm_eval=False, norm_cfg=dict(type='BN')),
+        dict(type=f'{scope}.CTResNetNeck', in_channels=512, num_deconv_filters=(256, 128, 64),
+             num_deconv_kernels=(4, 4, 4), use_dcn=use_dcn),
+        ConfigDict(type=f'{scope}.CenterNetHead', num_classes=CLASSES, in_channels=64,
+                   feat_channels=64),
+        test_cfg=ConfigDict(TEST_CFG), **settings)
+    model.init_weights()
+    return model
+
+
 def detectors(use_dcn):
-    """Both detectors, ResNet-18."""
-    backbone = dict(type='mmdet.ResNet', depth=18, norm_eval=False, norm_cfg=dict(type='BN'))
-    neck = dict(
-        in_channels=512, num_deconv_filters=(256, 128, 64), num_deconv_kernels=(4, 4, 4),
-        use_dcn=use_dcn)
-    head = dict(num_classes=CLASSES, in_channels=64, feat_channels=64)
-    test_cfg = ConfigDict(TEST_CFG)
-    ours = CenterNet(
-        backbone, dict(type='mmdet_centernet.CTResNetNeck', **neck),
-        ConfigDict(type='mmdet_centernet.CenterNetHead', **head), test_cfg=test_cfg)
-    theirs = MMDetCenterNet(
-        backbone, dict(type='mmdet.CTResNetNeck', **neck),
-        ConfigDict(type='mmdet.CenterNetHead', **head), test_cfg=test_cfg)
-    for model in (ours, theirs):
-        model.init_weights()
-    return ours, theirs
+    """Both detectors."""
+    return (detector(CenterNet, 'mmdet_centernet', use_dcn),
+            detector(MMDetCenterNet, 'mmdet', use_dcn))
 
 
 def encode_row(batch=16, size=512, objects=32):
@@ -155,6 +161,23 @@ def predict_row(batch=1, size=512, use_dcn=True):
     return tuple(predict(model.eval()) for model in detectors(use_dcn))
 
 
+def tta_row(height=375, width=500, use_dcn=True):
+    """All of multi-scale flip testing of one image, and the network alone on its batches."""
+    model = detector(CenterNet, 'mmdet_centernet', use_dcn, data_preprocessor=dict(
+        type='mmdet.DetDataPreprocessor', mean=[127] * 3, std=[64] * 3))
+    tta_model = CenterNetTTAModel(model.eval(), scales=SCALES)
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    pipeline = Compose([dict(type='TestTimeAug', transforms=[
+        [dict(type='mmdet_centernet.CenterPad', scale=scale) for scale in SCALES],
+        [dict(type='mmdet.PackDetInputs', meta_keys=('img_shape', 'homography_matrix'))]])])
+    batches = [torch.randn(2, *inputs.shape) for inputs in pipeline(dict(img=image))['inputs']]
+    return (
+        torch.inference_mode()(
+            lambda: tta_model.test_step(pseudo_collate([pipeline(dict(img=image))]))),
+        torch.inference_mode()(
+            lambda: [model(batch, mode='tensor') for batch in batches]))
+
+
 def rows(use_dcn):
     """(group, title, function that builds the pair)."""
     name = 'R18-DCN' if use_dcn else 'R18'
@@ -169,6 +192,7 @@ def rows(use_dcn):
                lambda batch=batch: decode_row(batch=batch))
     yield ('train', f'{name} training step, 8 x 256x256', lambda: train_row(use_dcn=use_dcn))
     yield ('predict', f'{name} predict, 1 x 512x512', lambda: predict_row(use_dcn=use_dcn))
+    yield ('tta', 'R18-DCN, five scales and mirrored, 500x375', tta_row)
 
 
 def measure(pair, repeats, seconds):
@@ -187,9 +211,24 @@ def measure(pair, repeats, seconds):
     return times
 
 
+def table_line(title, first, second, small, large, digits):
+    """A line of a table: best times of both, best and median of ``large / small``."""
+    best = min(large) / min(small)
+    median = statistics.median(b / a for a, b in zip(small, large))
+    return (f'| {title} | {min(first) * 1e3:.1f} | {min(second) * 1e3:.1f} | '
+            f'{best:.{digits}f} | {median:.{digits}f} |')
+
+
+def print_table(first, second, ratio, lines):
+    """Print a table of :func:`table_line`."""
+    print(f'| work | {first}, best ms | {second}, best ms | {ratio}, best | {ratio}, median |\n'
+          '|---|--:|--:|--:|--:|')
+    print('\n'.join(lines), end='\n\n')
+
+
 def main(argv=None):
     """Parse arguments, run the rows, print a Markdown table."""
-    groups = ('encode', 'loss', 'decode', 'train', 'predict')
+    groups = ('encode', 'loss', 'decode', 'train', 'predict', 'tta')
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('rows', nargs='*', choices=[*groups, []], help='default: all')
@@ -201,30 +240,30 @@ def main(argv=None):
     compiled = sys.modules['mmcv._ext'].__spec__.origin != 'mmdet_centernet'
 
     chosen = [row for row in rows(compiled) if not args.rows or row[0] in args.rows]
-    lines = []
+    lines, tta_lines = [], []
     console = Console(stderr=True)
-    for _, title, build in track(chosen, 'measuring', console=console, transient=True):
+    for group, title, build in track(chosen, 'measuring', console=console, transient=True):
         logging.disable(logging.WARNING)  # what mmengine says of every parameter it starts
         try:
             pair = build()
         finally:
             logging.disable(logging.NOTSET)
-        ours, theirs = measure(pair, args.repeats, args.seconds)
-        best, median = min(theirs) / min(ours), statistics.median(
-            b / a for a, b in zip(ours, theirs))
-        lines.append(
-            f'| {title} | {min(ours) * 1e3:.1f} | {min(theirs) * 1e3:.1f} | {best:.1f} | '
-            f'{median:.1f} |')
+        first, second = measure(pair, args.repeats, args.seconds)
+        if group == 'tta':  # how many times slower than its parts, not faster than mmdet
+            tta_lines.append(table_line(title, first, second, second, first, digits=3))
+        else:
+            lines.append(table_line(title, first, second, first, second, digits=1))
     packages = ', '.join(
         f'{name} {version(name)}'
         for name in ('torch', 'mmdet', 'mmcv' if compiled else 'mmcv-lite', 'numpy'))
     print(f'{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads; '
           f'{packages}; {CLASSES} classes\n')
-    print('| work | ours, best ms | mmdet, best ms | times faster, best | times faster, median |')
-    print('|---|--:|--:|--:|--:|')
-    print('\n'.join(lines))
-    if not compiled:
-        print("\nWithout mmcv's compiled operations mmdet has no DCNv2: the last rows are "
+    if lines:
+        print_table('ours', 'mmdet', 'times faster', lines)
+    if tta_lines:
+        print_table('all', 'network alone', 'ratio', tta_lines)
+    if not compiled and lines:
+        print("Without mmcv's compiled operations mmdet has no DCNv2: the last rows are "
               'ResNet-18 without it.')
 
 
