@@ -10,12 +10,14 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from mmengine.structures import InstanceData
+from PIL import Image
 
 from mmdet_centernet.apis.test_options import apply_test_options
 from mmdet_centernet.ops.affine import invert_warp, warp_boxes
 
 CONFIGS = Path(__file__).parents[2] / 'configs/_base_/datasets'
-NAMES = ['coco_detection', 'voc0712', 'tree_crowns']
+NAMES = ['coco_detection', 'coco_detection_pad127', 'coco_detection_stretch512', 'official_coco',
+         'voc0712', 'voc0712_512', 'voc0712_stretch512', 'tree_crowns']
 
 
 @pytest.fixture(autouse=True)
@@ -101,8 +103,9 @@ def evaluate(dataset, evaluator, spoil=0.):
     return evaluator.evaluate(len(dataset))
 
 
-def test_voc_with_both_metrics(voc):
-    config = Config.fromfile(CONFIGS / 'voc0712.py')
+@pytest.mark.parametrize('name', ['voc0712', 'voc0712_512', 'voc0712_stretch512'])
+def test_voc_with_both_metrics(voc, name):
+    config = Config.fromfile(CONFIGS / f'{name}.py')
     dataset = DATASETS.build(dict(config.test_dataloader.dataset, data_root=str(voc)))
     for spoil, voc_map, coco_map in ((0, 1, 1), (1000, 0, 0)):
         metrics = evaluate(dataset, Evaluator(config.test_evaluator), spoil)
@@ -135,6 +138,19 @@ def test_voc_at_every_test_scale(voc, resolution):
     for index in range(len(shapes)):
         metrics = evaluate(OneScale(dataset, index), Evaluator(config.test_evaluator))
         assert metrics['pascal_voc/mAP'] == metrics['coco/bbox_mAP'] == 1
+
+
+def test_stretching_is_pillows(voc):
+    config = Config.fromfile(CONFIGS / 'voc0712_stretch512.py')
+    dataset = DATASETS.build(dict(config.test_dataloader.dataset, data_root=str(voc)))
+    image = np.random.default_rng(0).integers(0, 256, (333, 217, 3), dtype=np.uint8)
+    file = voc / 'VOC2007/JPEGImages/000002.jpg'
+    cv2.imwrite(str(file), image)
+    sample = dataset[1]
+    wanted = Image.open(file).resize((512, 512), Image.BICUBIC)
+    assert np.array_equal(sample['inputs'].permute(1, 2, 0).numpy()[..., ::-1], wanted)  # BGR
+    np.testing.assert_allclose(
+        sample['data_samples'].homography_matrix, np.diag([512 / 217, 512 / 333, 1]), rtol=1e-6)
 
 
 def test_trees(trees):
