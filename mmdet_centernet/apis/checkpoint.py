@@ -1,8 +1,8 @@
 """Read a checkpoint file and fit it into a model, with sentences for what can go wrong."""
 import difflib
 import os
-import pickle
 import re
+import struct
 import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -48,8 +48,9 @@ def read_checkpoint(path):
         content = torch.load(path, map_location='cpu', weights_only=True)
     except PermissionError as error:
         raise UserError(f'checkpoint {path} may not be read: {error.strerror}') from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError,
-            pickle.UnpicklingError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a file cut off within its pickle makes any of them
         raise UserError(_why_unreadable(path, error)) from error
     if not isinstance(content, dict):
         raise UserError(f'checkpoint {path} holds a {type(content).__name__} where a '
@@ -72,10 +73,12 @@ def _other_checkpoints(path):
 def _why_unreadable(path, error):
     with open(path, 'rb') as file:
         start = file.read(4)
-    if start[:2] == b'PK' and not zipfile.is_zipfile(path):
+    text = str(error)
+    zipped = start[:2] == b'PK'
+    if (zipped and not zipfile.is_zipfile(path) or not zipped and (
+            isinstance(error, (EOFError, IndexError, struct.error)) or 'EOF' in text)):
         return (f'checkpoint {path} is cut off after {path.stat().st_size} bytes: its writing or '
                 'download was interrupted; take an earlier checkpoint or fetch it again')
-    text = str(error)
     forbidden = re.search(r'GLOBAL ([\w.]+)', text) or re.search(r'global ([\w.]+)', text)
     if forbidden and 'weights_only' in text.lower():
         return (f'checkpoint {path} holds a {forbidden.group(1)}, which is not plain data, and is '

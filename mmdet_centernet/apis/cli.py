@@ -146,9 +146,7 @@ def add_common_arguments(parser):
     """Add the arguments that every tool around a config has."""
     parser.add_argument('--work-dir', help='folder for logs and checkpoints '
                         '(default: work_dirs/<name of the config>)')
-    parser.add_argument('--cfg-options', nargs='+', action=_Options, metavar='KEY=VALUE',
-                        help="settings that replace the config's, e.g. "
-                        'train_dataloader.batch_size=8; lists as key="[a,b]" or key=a,b')
+    add_config_options(parser)
     parser.add_argument('--launcher', choices=['none', *_RANK_VARIABLES], default='none',
                         help='what started several processes')
     parser.add_argument('--device', choices=['auto', 'cpu', 'cuda'], default='auto')
@@ -157,6 +155,13 @@ def add_common_arguments(parser):
     # torch.distributed.launch passes it; torchrun sets the variable
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
                         help='set by torch.distributed.launch')
+
+
+def add_config_options(parser):
+    """Add ``--cfg-options``."""
+    parser.add_argument('--cfg-options', nargs='+', action=_Options, metavar='KEY=VALUE',
+                        help="settings that replace the config's, e.g. "
+                        'train_dataloader.batch_size=8; lists as key="[a,b]" or key=a,b')
 
 
 def load_config(path, options=None, work_dir=None):

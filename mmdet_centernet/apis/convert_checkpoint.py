@@ -1,39 +1,28 @@
-"""Turn the checkpoints of other CenterNets into this package's."""
+"""Turn the checkpoints of other CenterNets into this package's, and back."""
 import copy
 import os
-import re
 import tempfile
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Callable
 
 import torch
+from mmdet.models.backbones import ResNet
+from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
 
+from mmdet_centernet.apis import parameter_names
+from mmdet_centernet.apis.architecture import architecture_of
 from mmdet_centernet.apis.checkpoint import load_state, read_checkpoint, shorten, state_dict_of
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.registry import MODELS
 
-_MMDET_BRANCHES = {'heatmap_head': 'heatmap', 'wh_head': 'wh', 'offset_head': 'offset'}
+COMMAND = 'python tools/model_converters/convert_checkpoint.py'
+# Tensors that the original keeps and its network does not use, in the original's names.
+UNUSED = 'official_unused'
 
-
-def _is_ours(names):
-    return any(name.startswith('bbox_head.stacks.') for name in names)
-
-
-def _is_mmdet(names):
-    return all(any(name.startswith(f'bbox_head.{head}.') for name in names)
-               for head in _MMDET_BRANCHES)
-
-
-def _rename_mmdet(name):
-    """mmdet's parameter name to ours; backbone and neck share their names."""
-    match = re.match(r'bbox_head\.(\w+_head)\.(.+)', name)
-    if match and match.group(1) in _MMDET_BRANCHES:
-        return f'bbox_head.stacks.0.{_MMDET_BRANCHES[match.group(1)]}.{match.group(2)}'
-    # mmcv before 1.3 kept the offsets' convolution beside the deformable one, not within.
-    return re.sub(r'(deconv_layers\.\d+\.conv)_offset\.', r'\1.conv_offset.', name)
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -42,19 +31,47 @@ class Source:
 
     Attributes:
         title (str): Said to the user.
-        recognise (Callable): Whether a collection of parameter names is of this kind.
-        rename (Callable): One parameter name to ours.
+        beginnings (tuple[str, ...]): Names of its parameters begin so, every one of these.
+        table (NameTable, optional): Its names and ours; without one they are the same.
+        is_original (bool): Whether ``--to official`` writes it.
+        bgr (bool, optional): The order of colours that its networks were trained on, if it is
+            always the same.
+        resnet_style (str, optional): Whether its bottlenecks stride in the 3x3 convolution
+            ('pytorch') or in the first 1x1 ('caffe').
     """
 
     title: str
-    recognise: Callable
-    rename: Callable
+    beginnings: tuple
+    table: parameter_names.NameTable | None = None
+    is_original: bool = False
+    bgr: bool | None = None
+    resnet_style: str | None = None
+
+    def recognise(self, names):
+        """Whether a collection of parameter names is of this kind."""
+        return all(any(name.startswith(start) for name in names) for start in self.beginnings)
+
+    def rename(self, name):
+        """One parameter name to ours; one that the table does not know stays as it is."""
+        return self.table and self.table.to_ours(name) or name
 
 
-# A further kind is one more line; the first that recognises the file is taken.
+_OURS = Source("this package's own CenterNet", ('bbox_head.stacks.', ))
+# A further kind is one more entry; the first that recognises the file is taken.
 SOURCES = (
-    Source("this package's own CenterNet", _is_ours, lambda name: name),
-    Source("MMDetection's CenterNet", _is_mmdet, _rename_mmdet),
+    _OURS,
+    Source("MMDetection's CenterNet",
+           ('bbox_head.heatmap_head.', 'bbox_head.wh_head.', 'bbox_head.offset_head.'),
+           parameter_names.MMDETECTION, bgr=False),
+    Source("bubbliiiing's CenterNet (ResNet-50)", ('decoder.deconv_layers.', 'head.cls_head.'),
+           parameter_names.BUBBLIIIING_RESNET, bgr=True, resnet_style='caffe'),
+    Source('the original CenterNet (ResNet)', ('layer1.', 'deconv_layers.', 'hm.'),
+           parameter_names.RESNET, is_original=True, bgr=True, resnet_style='pytorch'),
+    Source('the original CenterNet (DLA)', ('base.level5.', 'dla_up.', 'ida_up.', 'hm.'),
+           parameter_names.DLA, is_original=True, bgr=True),
+    # bubbliiiing's Hourglass has the same names and computes the same.
+    Source('the original CenterNet (Hourglass)', ('kps.', 'cnvs.', 'hm.'),
+           parameter_names.HOURGLASS, is_original=True, bgr=True),
 )
 
 
@@ -79,6 +96,47 @@ def recognise(names, path='the checkpoint'):
                     f'parameters are {shorten(names)}')
 
 
+def hint_for(names):
+    """What to tell somebody whose checkpoint does not fit because another program wrote it.
+
+    Args:
+        names (Collection[str]): The checkpoint's parameter names.
+
+    Returns:
+        str: A clause, empty if the checkpoint is our own or of no known kind.
+    """
+    for source in SOURCES[1:]:
+        if source.recognise(names):
+            return (f'it is a checkpoint of {source.title}, which is to be converted first: '
+                    f'{COMMAND} CONFIG SRC DST')
+    return ''
+
+
+def read_renamed(source_path):
+    """Read a checkpoint and give its parameters our names.
+
+    Args:
+        source_path (str): The checkpoint.
+
+    Returns:
+        tuple[dict, OrderedDict[str, Tensor], Source]: The file's content, its weights in our
+        names (those that the source's table does not know keep theirs), and its kind.
+
+    Raises:
+        UserError: If the file cannot be read or is of no known kind.
+    """
+    content = read_checkpoint(source_path)
+    weights = state_dict_of(content, source_path)
+    # Weights averaged over the training, as mmdet 2 keeps them beside the others.
+    names = [name for name in weights if not name.startswith('ema_')]
+    source = recognise(names, source_path)
+    renamed = OrderedDict((source.rename(name), weights[name]) for name in names)
+    # Layers whose names changed between versions read the versions from here.
+    if hasattr(weights, '_metadata'):
+        renamed._metadata = weights._metadata
+    return content, renamed, source
+
+
 def convert(config, source_path):
     """Convert a checkpoint's weights to the model of a config.
 
@@ -87,36 +145,158 @@ def convert(config, source_path):
         source_path (str): The checkpoint.
 
     Returns:
-        tuple[dict, Source]: A checkpoint of ``meta`` and ``state_dict`` (with every tensor of
-        the model, optimizer and averaged weights left out), and what the file was.
+        tuple[dict, Source]: A checkpoint of ``meta`` and ``state_dict`` (the source's tensors
+        that the model has, all it needs; optimizer and averaged weights left out), with
+        ``official_unused`` if the original's file held tensors that no output depends on, and
+        what the file was.
 
     Raises:
         UserError: If the file cannot be read or is of no known kind, or if a tensor is left
             over, missing or has another shape.
     """
-    content = read_checkpoint(source_path)
-    weights = state_dict_of(content, source_path)
-    # Weights averaged over the training, as mmdet 2 keeps them beside the others.
-    weights_without_average = OrderedDict(
-        (k, v) for k, v in weights.items() if not k.startswith('ema_'))
-    source = recognise(weights_without_average.keys(), source_path)
-    renamed = OrderedDict((source.rename(k), v) for k, v in weights_without_average.items())
-    # Layers whose names changed between versions read the versions from here.
-    if hasattr(weights, '_metadata'):
-        renamed._metadata = weights._metadata
-    model = _build_model(config)
-    outcome = load_state(model, renamed)
+    content, renamed, source = read_renamed(source_path)
+    model = _build_empty_model(config)
+    outcome = load_state(model, renamed, assign=True)
     if not outcome.complete:
-        raise UserError(f"{source_path} ({source.title}) does not fit the config's model: "
-                        f'{outcome.differences()}; nothing was written, use the config of the '
-                        'same backbone, neck and number of classes')
+        raise UserError(
+            f"{source_path} ({source.title}: {architecture_of(renamed)}) does not fit the "
+            f"config's model: {outcome.differences()}; nothing was written; "
+            f'{_advice(renamed, source, config)}')
+    faults = _other_computation(model, source)
+    if faults:
+        raise UserError(f'{source_path} ({source.title}) has the names and shapes of the '
+                        f"config's model, but {faults}; nothing was written; "
+                        f'{_advice(renamed, source)}')
+    # Batch norm's counters, which old files lack, are the only tensors that may be missing.
+    state = OrderedDict((name, value) for name, value in model.state_dict().items()
+                        if name in renamed)
     meta = content.get('meta')
-    classes = _classes(meta if isinstance(meta, dict) else {}, config,
-                       model.bbox_head.num_classes)
+    meta = meta if isinstance(meta, dict) else {}
     new_meta = {'converted_from': source.title}
+    classes = _classes(meta, config, model.bbox_head.num_classes)
     if classes:
         new_meta['dataset_meta'] = classes
-    return dict(meta=new_meta, state_dict=model.state_dict()), source
+    epoch = content.get('epoch', meta.get('epoch'))
+    if isinstance(epoch, int):
+        new_meta['epoch'] = epoch
+    checkpoint = dict(meta=new_meta, state_dict=state)
+    # What the model itself discards while loading.
+    unused = content.get(UNUSED) if source is _OURS else OrderedDict(
+        (source.table.to_theirs(name), value) for name, value in renamed.items()
+        if source.is_original and name not in state)
+    if unused:
+        checkpoint[UNUSED] = unused
+    return checkpoint, source
+
+
+def colour_note(config, source, back=False):
+    """A sentence if model and weights do not agree on the order of colours.
+
+    Args:
+        config (Config): Of the model.
+        source (Source): What the weights are from.
+        back (bool): The weights are on their way to the original.
+
+    Returns:
+        str: Empty if all is well.
+    """
+    to_rgb = (config.model.get('data_preprocessor') or {}).get('bgr_to_rgb', False)
+    if back and source.bgr is not True and to_rgb:
+        return ("the model was trained on RGB images and the original feeds BGR: give the "
+                "original the mean and std of the config's data_preprocessor and RGB images")
+    if back or source.bgr is None or source.bgr != to_rgb:
+        return ''
+    orders = ('BGR', 'RGB') if source.bgr else ('RGB', 'BGR')
+    return (f'the weights were trained on {orders[0]} images but the config feeds {orders[1]}: '
+            'before testing them, set mean, std and bgr_to_rgb of model.data_preprocessor to '
+            'those of the training')
+
+
+def to_official(checkpoint, config):
+    """Give a converted or trained checkpoint the original's names.
+
+    Biases that the original has before batch norms and the model has not are written as
+    zeros; tensors that the original keeps without using them come from ``official_unused``,
+    else from the tensors beside them of the same shape. So the original loads the file
+    strictly.
+
+    Args:
+        checkpoint (dict): Of :func:`convert`.
+        config (Config): Of its model.
+
+    Returns:
+        dict: ``epoch`` and ``state_dict``, as the original writes it.
+
+    Raises:
+        UserError: If the original has no such network.
+    """
+    state = checkpoint['state_dict']
+    architecture = architecture_of(state)
+    name = architecture.official_name
+    sources = [source for source in SOURCES if source.is_original]
+    source = next((s for s in sources if name and all(
+        s.table.to_theirs(own) is not None for own in state)), None)
+    if source is None:
+        raise UserError(f'the original CenterNet cannot express this model: {_why_not(state)} '
+                        f'({architecture}); nothing was written')
+    faults = _other_computation(_build_empty_model(config), source)
+    if faults:
+        raise UserError(f'the original CenterNet cannot express this model: {faults}; nothing '
+                        'was written')
+    official = OrderedDict()
+    for own, value in state.items():
+        official[source.table.to_theirs(own)] = value
+        convolution = own.removesuffix('.conv_offset.weight')
+        if convolution != own and f'{convolution}.bias' not in state:
+            official[source.table.to_theirs(f'{convolution}.bias')] = torch.zeros_like(
+                state[f'{convolution}.weight'][:, 0, 0, 0])
+    official.update(checkpoint.get(UNUSED) or _unused_projections(official))
+    return dict(epoch=checkpoint['meta'].get('epoch', 0), state_dict=official)
+
+
+def _unused_projections(official):
+    """The projections of DLA's trees of two levels, whose result the original throws away."""
+    return {
+        name.replace('.tree1.project.', '.project.'): value.clone()
+        for name, value in official.items() if name.count('.tree1.project.') == 1}
+
+
+def _why_not(state):
+    """What of a model the original has no name for."""
+    if any('.heatmap.3.' in name for name in state):
+        return 'its head has batch norm'
+    if any(name.startswith('neck.inputs.') for name in state):
+        return 'its neck begins with 1x1 convolutions'
+    return ('the original has ResNets with deconvolutions of 256/256/256 channels, or of '
+            '256/128/64 channels with DCNv2, DLA-34 with DCNv2, and Hourglass-104')
+
+
+def _other_computation(model, source):
+    """What the model does otherwise than the source's network with the same parameters.
+
+    Args:
+        model (nn.Module): The config's.
+        source (Source): What the weights are from, or are to be for.
+
+    Returns:
+        str: A clause, empty if the two are the same as far as is known.
+    """
+    backbone = model.backbone
+    if source.resnet_style is None or not isinstance(backbone, ResNet):
+        return ''
+    expected = dict(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1), avg_down=False, dcn=None,
+                    plugins=None)
+    if backbone.block.expansion > 1:
+        expected['style'] = source.resnet_style
+    for name, value in expected.items():
+        if getattr(backbone, name) != value:
+            return (f'its backbone has {name}={getattr(backbone, name)!r} where {source.title} '
+                    f'has {value!r}')
+    padding = 1 if source.resnet_style == 'pytorch' else 0
+    if backbone.maxpool.padding != padding:
+        return (f'its backbone pads {backbone.maxpool.padding} cells before max pooling where '
+                f'{source.title} pads {padding}')
+    return ''
 
 
 def _build_model(config):
@@ -127,6 +307,117 @@ def _build_model(config):
         if isinstance(part, dict):
             part.pop('init_cfg', None)
     return MODELS.build(settings)
+
+
+def _build_empty_model(config):
+    """The model without storage, unless its constructors compute with values."""
+    try:
+        with torch.device('meta'):
+            return _build_model(config)
+    except NotImplementedError:  # of torch, for operations that need values
+        return _build_model(config)
+
+
+def _advice(renamed, source, config=None):
+    """Which config fits, as a clause.
+
+    Args:
+        renamed (dict[str, Tensor]): The weights in our names.
+        source (Source): Where they are from.
+        config (Config, optional): One that does not fit, perhaps for its number of classes.
+    """
+    num_classes = architecture_of(renamed).num_classes
+    option = f'--cfg-options model.bbox_head.num_classes={num_classes}'
+    if config is not None and num_classes and 'num_classes' in config.model.bbox_head:
+        other = copy.deepcopy(config)
+        other.model.bbox_head.num_classes = num_classes
+        if load_state(
+                _build_empty_model(other), _without_storage(renamed), assign=True).complete:
+            return f'it fits with {option}'
+    same, other = fitting_configs(renamed, source)
+    if same:
+        return f'it fits {shorten(same, 4)}'
+    if other:
+        return f'it fits {shorten(other, 4)} with {option}'
+    return 'none of the configs that ship fits it'
+
+
+def fitting_configs(renamed, source):
+    """The configs that ship with the package whose model takes the weights.
+
+    Args:
+        renamed (dict[str, Tensor]): Weights in our names.
+        source (Source): Where they are from; configs that feed colours in the other order
+            are left out.
+
+    Returns:
+        tuple[list[str], list[str]]: Paths of those that fit, and of those that fit once they
+        are told the weights' number of classes.
+    """
+    empty = _without_storage(renamed)
+    outcomes = {}
+    same, other = [], []
+    for path, config, model in _shipped_models():
+        if colour_note(config, source):
+            continue
+        if id(model) not in outcomes:
+            outcomes[id(model)] = _fits(model, empty, source)
+        if outcomes[id(model)]:
+            (same if outcomes[id(model)] == 'whole' else other).append(path)
+    return same, other
+
+
+def _fits(model, empty, source):
+    """``'whole'``, ``'but for the classes'`` or None."""
+    outcome = load_state(model, empty, assign=True)
+    if outcome.missing or outcome.unexpected or _other_computation(model, source):
+        return None
+    if not outcome.mismatched:
+        return 'whole'
+    only_classes = all(
+        name.startswith('bbox_head.stacks.') and name.split('.')[3] in ('heatmap', 'wh')
+        and theirs[1:] == own[1:] for name, (theirs, own) in outcome.mismatched.items())
+    return 'but for the classes' if only_classes else None
+
+
+@cache
+def _shipped_models():
+    """(path, config, model without storage) of all configs that ship; equal ones share it."""
+    installed = _PACKAGE / '.mim' / 'configs'
+    folder = installed.resolve() if installed.is_dir() else _PACKAGE.parent / 'configs'
+    found, models = [], {}
+    for path in sorted(folder.rglob('*.py')):
+        if '_base_' in path.parts:
+            continue
+        config = Config.fromfile(path)
+        parts = str([config.model.get(part) for part in ('backbone', 'neck', 'bbox_head')])
+        if parts not in models:
+            models[parts] = _build_empty_model(config)
+        found.append((os.path.relpath(path), config, models[parts]))
+    return found
+
+
+def _without_storage(weights):
+    """Names and shapes of weights, as tensors."""
+    return OrderedDict((name, value.to('meta')) for name, value in weights.items())
+
+
+def describe(source_path):
+    """Say what a checkpoint is and which config its weights fit.
+
+    Args:
+        source_path (str): The checkpoint.
+
+    Returns:
+        str: One sentence.
+
+    Raises:
+        UserError: If the file cannot be read or is of no known kind.
+    """
+    _, renamed, source = read_renamed(source_path)
+    architecture = architecture_of(renamed)
+    return (f'{source_path} is a checkpoint of {source.title}: {architecture}; '
+            f'{_advice(renamed, source)}')
 
 
 def _classes(meta, config, num_classes):
@@ -161,6 +452,25 @@ def _default_metainfo(dataset_type):
     return getattr(found, 'METAINFO', None)
 
 
+def check_target(path, source_path):
+    """See whether a checkpoint can be written, before any work.
+
+    Args:
+        path (str): The file to write.
+        source_path (str): The checkpoint that is read, which stays.
+
+    Raises:
+        UserError: If not.
+    """
+    if not path.endswith('.pth'):
+        raise UserError(f'{path} is to be a checkpoint: name it *.pth')
+    if os.path.isdir(path):
+        raise UserError(f'{path} is a folder: name a file to write')
+    if os.path.exists(path) and os.path.exists(source_path) and os.path.samefile(
+            path, source_path):
+        raise UserError(f'{path} is the checkpoint that is to be read: write to another file')
+
+
 def write_checkpoint(checkpoint, path):
     """Write a checkpoint whole or not at all.
 
@@ -168,10 +478,16 @@ def write_checkpoint(checkpoint, path):
         checkpoint (dict): What is saved.
         path (str | Path): Its folder is made; an existing file is replaced once the new one
             is complete.
+
+    Raises:
+        UserError: If it cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
+    except OSError as error:
+        raise UserError(f'{path} cannot be written: {error.strerror}') from error
     try:
         with os.fdopen(handle, 'wb') as file:
             torch.save(checkpoint, file)
@@ -180,6 +496,8 @@ def write_checkpoint(checkpoint, path):
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise UserError(f'{path} cannot be written: {error.strerror}') from error
         raise

@@ -167,7 +167,7 @@ def test_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(torch, 'save', full)
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match='dst.pth cannot be written: No space left on device'):
         convert_checkpoint.write_checkpoint({}, tmp_path / 'dst.pth')
     assert [p.name for p in tmp_path.iterdir()] == ['dst.pth']
     assert (tmp_path / 'dst.pth').read_bytes() == b'precious'

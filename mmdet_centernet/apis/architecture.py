@@ -1,0 +1,140 @@
+"""What network weights belong to, read off their names and shapes."""
+import re
+from dataclasses import dataclass
+
+from mmdet.models.backbones import ResNet
+
+from mmdet_centernet.models.backbones.dla import VARIANTS as DLA_VARIANTS
+from mmdet_centernet.models.backbones.dla import Bottleneck
+
+# Deconvolutions of the original's ResNets: widths and kind of 3x3 convolution before each.
+_OFFICIAL_NECKS = {((256, 256, 256), None): 'res', ((256, 128, 64), 'DCNv2'): 'resdcn'}
+_HOURGLASS_LAYERS = 52  # of one stack
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a CenterNet's weights say about it.
+
+    Attributes:
+        backbone (str): ``'ResNet-18'``, ``'DLA-34'``, ``'Hourglass-104'``, ...
+        neck (str): Empty if there is none.
+        head_width (int): Channels inside the branches; 0 if there is no heat map.
+        num_classes (int): 0 if there is no heat map.
+        branches (tuple[str, ...]): Of the head, by our names.
+        official_name (str | None): The original's ``--arch``, None if it has no such network.
+    """
+
+    backbone: str
+    neck: str
+    head_width: int
+    num_classes: int
+    branches: tuple
+    official_name: str | None
+
+    def __str__(self):
+        """As text for the user."""
+        neck = f'{self.neck}, ' if self.neck else ''
+        return (f'{self.backbone}, {neck}heads {self.head_width} wide for '
+                f'{", ".join(self.branches)}, {self.num_classes} '
+                f'class{"es" if self.num_classes != 1 else ""}')
+
+
+def architecture_of(weights):
+    """Recognise the architecture.
+
+    Args:
+        weights (dict[str, Tensor]): A model's, in our names.
+
+    Returns:
+        Architecture: Its parts are named as far as they are known ones.
+    """
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    branches, width, classes = _head(shapes)
+    backbone, neck, official_name = 'another backbone', '', None
+    if 'backbone.layer1.0.conv1.weight' in shapes:
+        backbone = _resnet(shapes)
+    elif 'backbone.level0.0.weight' in shapes:
+        backbone = _dla(shapes)
+    elif 'backbone.hourglass_modules.0.up1.0.conv1.weight' in shapes:
+        backbone = f'Hourglass-{_HOURGLASS_LAYERS * _count(shapes, "backbone.hourglass_modules")}'
+        if backbone == 'Hourglass-104' and width == 256:
+            official_name = 'hourglass'
+    if _count(shapes, 'neck.deconv_layers'):
+        filters, before = _deconvolutions(shapes)
+        neck = (f'deconvolutions of {"/".join(map(str, filters))} channels'
+                + (f' with {before}' if before else ''))
+        prefix = _OFFICIAL_NECKS.get((filters, before))
+        if prefix and backbone.startswith('ResNet-'):
+            official_name = f'{prefix}_{backbone.removeprefix("ResNet-")}'
+    elif _count(shapes, 'neck.rounds'):
+        deformable = 'neck.fuse.nodes.0.conv.conv_offset.weight' in shapes
+        projected = bool(_count(shapes, 'neck.inputs'))
+        neck = (f'DLA-Up with {"DCNv2" if deformable else "plain convolutions"}'
+                + (' behind 1x1 convolutions' if projected else ''))
+        if backbone == 'DLA-34' and deformable and not projected:
+            official_name = 'dla_34'
+    return Architecture(backbone, neck, width, classes, branches, official_name)
+
+
+def _count(shapes, prefix):
+    """How many numbered modules lie below ``prefix``."""
+    found = (re.match(rf'{re.escape(prefix)}\.(\d+)\.', name) for name in shapes)
+    return len({match.group(1) for match in found if match})
+
+
+def _head(shapes):
+    """Branches, width and number of classes."""
+    branches, width, classes = {}, 0, 0
+    for name, shape in shapes.items():
+        match = re.fullmatch(r'bbox_head\.stacks\.0\.(\w+)\.(\d+)\.weight', name)
+        if match and len(shape) == 4:
+            branch, layer = match.groups()
+            branches[branch] = True
+            if branch == 'heatmap' and layer == '0':
+                width = shape[0]
+            elif branch == 'heatmap':
+                classes = shape[0]
+    return tuple(branches), width, classes
+
+
+def _resnet(shapes):
+    blocks = tuple(_count(shapes, f'backbone.layer{n}') for n in (1, 2, 3, 4))
+    bottleneck = 'backbone.layer1.0.conv3.weight' in shapes
+    for depth, (block, counts) in ResNet.arch_settings.items():
+        if counts == blocks and (block.expansion > 1) == bottleneck:
+            return f'ResNet-{depth}'
+    return f'a ResNet of {"+".join(map(str, blocks))} blocks'
+
+
+def _dla(shapes):
+    levels = [name for name in (f'backbone.level{n}.' for n in range(2, 6))
+              if any(key.startswith(name) for key in shapes)]
+    depths, widths = [], []
+    for level in levels:
+        first = max((key for key in shapes if re.fullmatch(
+            re.escape(level) + r'(tree1\.)+conv1\.weight', key)), key=len, default='')
+        depths.append(first.count('tree1.'))
+        last_root = level + 'tree2.' * (depths[-1] - 1) + 'root.conv.weight'
+        widths.append(shapes.get(last_root, (0, ))[0])
+    bottleneck = any(name.endswith('.conv3.weight') for name in shapes)
+    for name, variant in DLA_VARIANTS.items():
+        if (list(variant.depths[2:]), list(variant.channels[2:])) == (depths, widths) and (
+                variant.block is Bottleneck) == bottleneck:
+            return name.upper().replace('DLA', 'DLA-')
+    return f'a DLA with levels of {"/".join(map(str, widths))} channels'
+
+
+def _deconvolutions(shapes):
+    """Output channels of each step, and what kind of convolution is before each."""
+    filters, before = [], None
+    for number in range(_count(shapes, 'neck.deconv_layers')):
+        conv = f'neck.deconv_layers.{number}.conv'
+        shape = shapes.get(f'{conv}.weight', (0, 0, 0))
+        if f'{conv}.conv_offset.weight' in shapes:
+            before = 'DCNv2'
+        elif shape[2] == 3:
+            before = 'plain 3x3 convolutions'
+        else:
+            filters.append(shape[1])
+    return tuple(filters), before

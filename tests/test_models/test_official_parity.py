@@ -1,0 +1,169 @@
+"""The original's weights, through the converter, compute and detect what they do there.
+
+The reference values were made by running the original on weights that
+``parity_weights.py`` rebuilds; bubbliiiing's network is written out here.
+"""
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import load_checkpoint
+from parity_weights import FOLDER, assert_equals_official, seeded_input, seeded_state_dict
+from torch.nn import functional as F
+
+from mmdet_centernet.apis.convert_checkpoint import convert, write_checkpoint
+from mmdet_centernet.apis.parameter_names import BRANCHES
+from mmdet_centernet.models.dense_heads.base_center_head import BaseCenterHead
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+OFFICIAL_CONFIGS = {
+    'ctdet/res_18': 'official/ctdet_coco_res18.py',
+    'ctdet/resdcn_18': 'official/ctdet_coco_resdcn18.py',
+    'ctdet/dla_34': 'official/ctdet_coco_dla_1x.py',
+    'ctdet/hourglass': 'official/ctdet_coco_hg.py',
+    'multi_pose/dla_34': 'official/ctdet_coco_dla_1x.py',
+    'ddd/dla_34': 'official/ctdet_coco_dla_1x.py',
+}
+# Branches and their channels in the original's other tasks.
+TASKS = {
+    'multi_pose': dict(heatmap=1, wh=2, keypoint_displacement=34, offset=2,
+                       keypoint_heatmap=17, keypoint_offset=2),
+    'ddd': dict(heatmap=3, depth=1, orientation=8, dims=3, wh=2, offset=2),
+}
+ENTRIES = sorted(json.loads((FOLDER / 'official_outputs.json').read_text()))
+DETECTIONS = json.loads((FOLDER / 'official_detections.json').read_text())
+
+
+class BranchesHead(BaseCenterHead):
+    """A head of any branches, for its raw outputs alone."""
+
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(coder=dict(type='mmdet_centernet.CenterNetBoxCoder'), **kwargs)
+        self.num_classes = num_classes
+
+    def loss_by_feat(self, *args, **kwargs):
+        raise NotImplementedError
+
+    def predict_by_feat(self, *args, **kwargs):
+        raise NotImplementedError
+
+
+def config_of(entry):
+    """The config of a network of the original, with the branches of its task."""
+    config = Config.fromfile(CONFIGS / OFFICIAL_CONFIGS[entry])
+    config.model.backbone.init_cfg = None
+    branches = TASKS.get(entry.split('/')[0])
+    if branches:
+        head = config.model.bbox_head
+        config.model.bbox_head = dict(
+            type=BranchesHead, num_classes=branches['heatmap'], branches=branches,
+            in_channels=head.in_channels, feat_channels=head.feat_channels)
+    return config
+
+
+def build(config):
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return MODELS.build(config.model).eval()
+
+
+def converted(config, weights, folder):
+    """The config's model with weights that went through files of both kinds."""
+    torch.save(weights, folder / 'theirs.pth', _use_new_zipfile_serialization=False)
+    checkpoint, _ = convert(config, folder / 'theirs.pth')
+    write_checkpoint(checkpoint, folder / 'ours.pth')
+    model = build(config)
+    load_checkpoint(model, str(folder / 'ours.pth'), strict=True)
+    return model
+
+
+@pytest.mark.parametrize('entry', ENTRIES)
+def test_outputs_equal_the_originals(entry, tmp_path):
+    weights = dict(epoch=1, state_dict=seeded_state_dict(entry))
+    model = converted(config_of(entry), weights, tmp_path)
+    with torch.no_grad():
+        outputs = model(seeded_input(), mode='tensor')[0][-1]
+    theirs = {ours: name for name, ours in BRANCHES.items()}
+    assert_equals_official({theirs[name]: value for name, value in outputs.items()}, entry)
+
+
+def test_detections_equal_the_originals(tmp_path):
+    config = config_of('ctdet/resdcn_18')
+    model = converted(config, dict(epoch=1, state_dict=seeded_state_dict('ctdet/resdcn_18')),
+                      tmp_path)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        pipeline = Compose([step for step in config.test_dataloader.dataset.pipeline
+                            if step.type != 'mmdet.LoadAnnotations'])
+        packed = pipeline(dict(img_path=str(FOLDER / 'scene.png'), img_id=0))
+    with torch.no_grad():
+        found = model.test_step(
+            {key: [value] for key, value in packed.items()})[0].pred_instances
+    rows = torch.tensor(DETECTIONS['ctdet_r18_keep']['rows'], dtype=torch.float64)
+    assert len(rows) == len(found.scores) == 100
+    assert matched(found, rows) >= 97
+
+
+def matched(found, rows):
+    """How many of the original's detections have a partner of their own among ours."""
+    same = (found.labels[:, None] == rows[:, 0]) & (
+        (found.scores[:, None] - rows[:, 5]).abs() <= 1e-3) & (
+        (found.bboxes[:, None] - rows[:, 1:5]).abs().amax(dim=2) <= 0.1)
+    taken = set()
+    for row in range(len(rows)):
+        partner = next((i for i in same[:, row].nonzero()[:, 0].tolist() if i not in taken), None)
+        if partner is not None:
+            taken.add(partner)
+    return len(taken)
+
+
+def test_bubbliiiings_outputs(tmp_path):
+    weights = seeded_state_dict('bubbliiiing/resnet50')
+    config = Config.fromfile(CONFIGS / 'bubbliiiing' / 'resnet50_voc.py')
+    config.model.backbone.init_cfg = None
+    # Odd sizes round up in its max pooling.
+    images = torch.randn(2, 3, 96, 160, generator=torch.Generator().manual_seed(3))
+    expected = bubbliiiing_resnet50(weights, images)
+    model = converted(config, weights, tmp_path)
+    with torch.no_grad():
+        outputs = model(images, mode='tensor')[0][-1]
+    for name, value in expected.items():
+        error = (outputs[name] - value).abs().max()
+        assert error < 1e-4 * value.std(), name
+
+
+def bubbliiiing_resnet50(weights, images):
+    """The raw outputs of bubbliiiing's ResNet-50 network, by our branch names."""
+    def conv(name, x, stride=1):
+        weight = weights[f'{name}.weight']
+        return F.conv2d(x, weight, weights.get(f'{name}.bias'), stride, weight.shape[2] // 2)
+
+    def norm(name, x):
+        return F.batch_norm(x, *(weights[f'{name}.{part}'] for part in (
+            'running_mean', 'running_var', 'weight', 'bias')))
+
+    def bottleneck(name, x, stride):
+        out = F.relu(norm(f'{name}.bn1', conv(f'{name}.conv1', x, stride)))
+        out = F.relu(norm(f'{name}.bn2', conv(f'{name}.conv2', out)))
+        out = norm(f'{name}.bn3', conv(f'{name}.conv3', out))
+        if f'{name}.downsample.0.weight' in weights:
+            x = norm(f'{name}.downsample.1', conv(f'{name}.downsample.0', x, stride))
+        return F.relu(out + x)
+
+    x = F.relu(norm('backbone.1', conv('backbone.0', images, 2)))
+    x = F.max_pool2d(x, 3, 2, padding=0, ceil_mode=True)
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        for block in range(blocks):
+            x = bottleneck(
+                f'backbone.{stage + 4}.{block}', x, 2 if stage > 0 and block == 0 else 1)
+    for layer in (0, 3, 6):
+        name = 'decoder.deconv_layers'
+        x = F.conv_transpose2d(x, weights[f'{name}.{layer}.weight'], stride=2, padding=1)
+        x = F.relu(norm(f'{name}.{layer + 1}', x))
+    outputs = {}
+    for theirs, ours in (('cls', 'heatmap'), ('wh', 'wh'), ('reg', 'offset')):
+        hidden = F.relu(norm(f'head.{theirs}_head.1', conv(f'head.{theirs}_head.0', x)))
+        outputs[ours] = conv(f'head.{theirs}_head.3', hidden)
+    return outputs

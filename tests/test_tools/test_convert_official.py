@@ -1,0 +1,311 @@
+"""tools/model_converters/convert_checkpoint.py on the original's and bubbliiiing's files.
+
+Most tensors here are one value expanded to its shape: a file holds that value alone, so that
+networks of any size cost nothing.
+"""
+import copy
+import gzip
+import json
+import pickle
+import zlib
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.models.backbones import ResNet
+from mmengine.config import Config
+from parity_weights import FOLDER
+
+from mmdet_centernet.apis import convert_checkpoint
+from mmdet_centernet.apis.checkpoint import read_checkpoint
+from mmdet_centernet.apis.convert_checkpoint import hint_for
+from mmdet_centernet.errors import UserError
+
+TOOL = 'model_converters/convert_checkpoint.py'
+CONFIGS = Path(__file__).parents[2] / 'configs'
+KEYS = {}
+for keys_file in ('official_keys', 'bubbliiiing_keys'):
+    KEYS.update(json.loads(gzip.decompress((FOLDER / f'{keys_file}.json.gz').read_bytes())))
+
+
+def filled(shapes):
+    """Tensors of these shapes, each with a value of its own."""
+    weights = {}
+    for name, shape in shapes.items():
+        number = zlib.crc32(name.encode())
+        value = torch.tensor(number) if name.endswith('tracked') else torch.tensor(
+            number / 2 ** 32)
+        weights[name] = value.expand(shape)
+    return weights
+
+
+def resnet_shapes(depth, deformable):
+    """The original's ResNets of all depths: torchvision's network, and the rest of res_18's."""
+    shapes = copy.deepcopy(KEYS['ctdet/resdcn_18' if deformable else 'ctdet/res_18'])
+    for name in [name for name in shapes if name.startswith(('conv1', 'bn1', 'layer'))]:
+        del shapes[name]
+    with torch.device('meta'):
+        backbone = ResNet(depth)
+    shapes.update((name, list(value.shape)) for name, value in backbone.state_dict().items())
+    channels = backbone.feat_dim
+    if deformable:
+        for part in ('', 'conv_offset_mask.'):
+            shapes[f'deconv_layers.0.{part}weight'][1] = channels
+    else:
+        shapes['deconv_layers.0.weight'][0] = channels
+    return shapes
+
+
+def round_trip(tool, config, weights, folder, options=()):
+    torch.save(dict(epoch=230, state_dict=weights), folder / 'theirs.pth')
+    assert tool(TOOL, CONFIGS / config, folder / 'theirs.pth', folder / 'ours.pth',
+                *options) == 0
+    assert tool(TOOL, CONFIGS / config, folder / 'ours.pth', folder / 'back.pth', '--to',
+                'official', *options) == 0
+    back = torch.load(folder / 'back.pth', weights_only=True)
+    assert back.keys() == {'epoch', 'state_dict'} and back['epoch'] == 230
+    assert_equal(back['state_dict'], weights)
+
+
+def assert_equal(found, expected):
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert found[name].dtype == value.dtype and torch.equal(found[name], value), name
+
+
+@pytest.mark.parametrize('entry, config', [
+    ('ctdet/res_18', 'ctdet_coco_res18'), ('ctdet/resdcn_18', 'ctdet_coco_resdcn18'),
+    ('ctdet/resdcn_101', 'ctdet_coco_resdcn101'), ('ctdet/dla_34', 'ctdet_coco_dla_2x'),
+    ('ctdet/hourglass', 'ctdet_coco_hg')])
+def test_round_trip(tool, tmp_path, entry, config):
+    weights = filled(KEYS[entry])
+    if entry == 'ctdet/dla_34':
+        # Published files hold the classifier of the backbone too.
+        weights.update(filled({'base.fc.weight': [1000, 512, 1, 1], 'base.fc.bias': [1000]}))
+    weights = {f'module.{name}': value for name, value in weights.items()}
+    torch.save(dict(epoch=1, state_dict=weights), tmp_path / 'wrapped.pth')
+    weights = {name.removeprefix('module.'): value for name, value in weights.items()}
+    round_trip(tool, f'official/{config}.py', weights, tmp_path)
+    assert tool(TOOL, CONFIGS / f'official/{config}.py', tmp_path / 'wrapped.pth',
+                tmp_path / 'same.pth') == 0
+    assert_equal(read_checkpoint(tmp_path / 'same.pth')['state_dict'],
+                 read_checkpoint(tmp_path / 'ours.pth')['state_dict'])
+
+
+@pytest.mark.parametrize('deformable', [False, True], ids=['res', 'resdcn'])
+@pytest.mark.parametrize('depth', [34, 50, 152])
+def test_round_trip_of_other_depths(tool, tmp_path, depth, deformable):
+    shapes = resnet_shapes(depth, deformable)
+    channels = 512 if depth == 34 else 2048
+    round_trip(
+        tool, f'official/ctdet_coco_res{"dcn" if deformable else ""}18.py', filled(shapes),
+        tmp_path, ('--cfg-options', f'model.backbone.depth={depth}',
+                   f'model.neck.in_channels={channels}'))
+
+
+def test_round_trip_of_half_precision_without_counters(tool, tmp_path):
+    weights = {name: value.half() for name, value in filled(KEYS['ctdet/res_18']).items()
+               if not name.endswith('num_batches_tracked')}
+    round_trip(tool, 'official/ctdet_coco_res18.py', weights, tmp_path)
+
+
+@pytest.mark.parametrize('entry', ['multi_pose/dla_34', 'ddd/dla_34', 'multi_pose/hourglass'])
+def test_names_of_other_tasks(entry):
+    """Heads of any branches go both ways; the names are compared with DESIGN's by hand here."""
+    weights = filled(KEYS[entry])
+    source = convert_checkpoint.recognise(weights)
+    ours = {source.rename(name): value for name, value in weights.items()}
+    branches = {name.split('.')[3] for name in ours if name.startswith('bbox_head')}
+    assert branches == ({'heatmap', 'wh', 'offset', 'keypoint_displacement', 'keypoint_heatmap',
+                         'keypoint_offset'} if entry.startswith('multi_pose') else
+                        {'heatmap', 'wh', 'offset', 'depth', 'orientation', 'dims'})
+    assert_equal({source.table.to_theirs(name): value for name, value in ours.items()}, weights)
+
+
+def test_a_trained_checkpoint_becomes_a_whole_file_of_the_original(tool, tmp_path):
+    """Without the tensors that only the original has, as training writes it."""
+    weights = filled(KEYS['ctdet/dla_34'])
+    config = CONFIGS / 'official/ctdet_coco_dla_1x.py'
+    torch.save(dict(epoch=3, state_dict=weights), tmp_path / 'theirs.pth')
+    assert tool(TOOL, config, tmp_path / 'theirs.pth', tmp_path / 'ours.pth') == 0
+    trained = read_checkpoint(tmp_path / 'ours.pth')
+    assert set(trained.pop('official_unused')) == {
+        name for name in weights if name.startswith(('base.level3.project', 'base.level4.pro'))}
+    trained['state_dict'] = {
+        name: value for name, value in trained['state_dict'].items()
+        if not (name.startswith('neck.') and name.endswith('.conv.bias'))}
+    torch.save(trained, tmp_path / 'ours.pth')
+    assert tool(TOOL, config, tmp_path / 'ours.pth', tmp_path / 'back.pth', '--to', 'official',
+                '--cfg-options', 'model.neck.conv_bias=False') == 0
+    back = read_checkpoint(tmp_path / 'back.pth')['state_dict']
+    assert {name: list(value.shape) for name, value in back.items()} == KEYS['ctdet/dla_34']
+    assert not back['ida_up.node_1.conv.bias'].any()
+    assert torch.equal(back['base.level4.project.0.weight'],
+                       weights['base.level4.tree1.project.0.weight'])
+
+
+@pytest.mark.parametrize('entry, config', [
+    ('bubbliiiing/resnet50', 'bubbliiiing/resnet50_voc.py'),
+    ('bubbliiiing/hourglass', 'bubbliiiing/hourglass_coco.py')])
+def test_bubbliiiings_files(tool, tmp_path, entry, config):
+    torch.save(filled(KEYS[entry]), tmp_path / 'theirs.pth')
+    assert tool(TOOL, CONFIGS / config, tmp_path / 'theirs.pth', tmp_path / 'ours.pth') == 0
+    written = read_checkpoint(tmp_path / 'ours.pth')
+    assert len(written['state_dict']) == len(KEYS[entry])
+    assert written['meta']['dataset_meta']['classes'][0] == (
+        'aeroplane' if 'voc' in config else 'person')
+
+
+@pytest.mark.parametrize('config, options, expected', [
+    ('bubbliiiing/resnet50_voc.py', (), 'its head has batch norm'),
+    ('centernet_r50_dlaup_140e_coco.py', (), 'its neck begins with 1x1 convolutions'),
+    ('official/ctdet_coco_resdcn18.py', ('model.neck.num_deconv_filters=(64,32,16)',
+                                         'model.bbox_head.in_channels=16'),
+     'deconvolutions of 64/32/16 channels'),
+    ('official/ctdet_coco_resdcn101.py', ('model.backbone.style=caffe', ), "style='caffe'"),
+])
+def test_what_the_original_cannot_express(tool, tmp_path, capsys, config, options, expected):
+    settings = Config.fromfile(CONFIGS / config)
+    settings.merge_from_dict(dict(option.split('=') for option in options if 'style' in option))
+    if 'filters' in str(options):
+        settings.model.neck.num_deconv_filters = (64, 32, 16)
+        settings.model.bbox_head.in_channels = 16
+    state = convert_checkpoint._build_empty_model(settings).state_dict()
+    torch.save(dict(state_dict=filled({k: v.shape for k, v in state.items()})),
+               tmp_path / 'ours.pth')
+    assert tool(TOOL, CONFIGS / config, tmp_path / 'ours.pth', tmp_path / 'back.pth', '--to',
+                'official', *(('--cfg-options', *options) if options else ())) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('error: the original CenterNet cannot express this model: ')
+    assert expected in error and error.count('\n') == 1
+    assert not (tmp_path / 'back.pth').exists()
+
+
+@pytest.mark.parametrize('entry, classes, expected', [
+    ('ctdet/resdcn_18', 80, 'it fits configs/official/ctdet_coco_resdcn18.py'),
+    ('ctdet/dla_34', 80, 'it fits configs/official/ctdet_coco_dla_1x.py, '
+     'configs/official/ctdet_coco_dla_2x.py'),
+    ('ctdet/dla_34', 20, 'it fits configs/official/ctdet_pascal_dla_384.py, '
+     'configs/official/ctdet_pascal_dla_512.py'),
+    ('ctdet/res_18', 3, 'it fits configs/official/ctdet_coco_res18.py with --cfg-options '
+     'model.bbox_head.num_classes=3'),
+    ('bubbliiiing/resnet50', 20, 'it fits configs/bubbliiiing/resnet50_voc.py'),
+    ('ddd/dla_34', 3, 'DLA-34, DLA-Up with DCNv2, heads 256 wide for heatmap, depth, '
+     'orientation, dims, wh, offset, 3 classes; none of the configs that ship fits it'),
+])
+def test_without_a_config_it_says_which_fits(tool, tmp_path, capsys, monkeypatch, entry, classes,
+                                             expected):
+    shapes = {name: [classes, *shape[1:]] if name.startswith(('hm.2', 'head.cls_head.3'))
+              else shape for name, shape in KEYS[entry].items()}
+    torch.save(filled(shapes), tmp_path / 'theirs.pth')
+    monkeypatch.chdir(CONFIGS.parent)
+    assert tool(TOOL, tmp_path / 'theirs.pth') == 0
+    assert expected in capsys.readouterr().out
+    assert tool(TOOL, tmp_path / 'theirs.pth', tmp_path / 'new.pth') == 1
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / 'new.pth').exists()
+
+
+@pytest.mark.parametrize('config, expected', [
+    ('official/ctdet_coco_dla_1x.py', '; nothing was written; it fits configs/official/'
+     'ctdet_coco_resdcn18.py\n'),
+    ('official/ctdet_pascal_resdcn18_384.py', '; nothing was written; it fits with '
+     '--cfg-options model.bbox_head.num_classes=80\n'),
+])
+def test_a_wrong_config(tool, tmp_path, capsys, monkeypatch, config, expected):
+    torch.save(filled(KEYS['ctdet/resdcn_18']), tmp_path / 'theirs.pth')
+    monkeypatch.chdir(CONFIGS.parent)
+    assert tool(TOOL, CONFIGS / config, tmp_path / 'theirs.pth', tmp_path / 'new.pth') == 1
+    error = capsys.readouterr().err
+    assert error.endswith(expected) and error.count('\n') == 1
+    assert not (tmp_path / 'new.pth').exists()
+
+
+def test_weights_that_fit_but_stride_elsewhere(tool, tmp_path, capsys):
+    torch.save(filled(KEYS['bubbliiiing/resnet50']), tmp_path / 'theirs.pth')
+    assert tool(TOOL, CONFIGS / 'bubbliiiing/resnet50_voc.py', tmp_path / 'theirs.pth',
+                tmp_path / 'new.pth', '--cfg-options',
+                'model.backbone.type=mmdet.ResNet') == 1
+    assert "style='pytorch'" in capsys.readouterr().err
+    assert not (tmp_path / 'new.pth').exists()
+
+
+def test_colours_in_the_other_order_are_noted(tool, tmp_path, capsys):
+    torch.save(filled(KEYS['ctdet/res_18']), tmp_path / 'theirs.pth')
+    config = CONFIGS / 'official/ctdet_coco_res18.py'
+    rgb = '--cfg-options', 'model.data_preprocessor.bgr_to_rgb=True'
+    assert tool(TOOL, config, tmp_path / 'theirs.pth', tmp_path / 'ours.pth') == 0
+    assert 'note' not in capsys.readouterr().out
+    assert tool(TOOL, config, tmp_path / 'theirs.pth', tmp_path / 'ours.pth', *rgb) == 0
+    assert 'note: the weights were trained on BGR' in capsys.readouterr().out
+    assert tool(TOOL, config, tmp_path / 'ours.pth', tmp_path / 'back.pth', '--to', 'official',
+                *rgb) == 0
+    assert 'note: the model was trained on RGB' in capsys.readouterr().out
+
+
+class Program:
+    """What unpickling would call."""
+
+    def __reduce__(self):
+        return open, ('ran.txt', 'w')
+
+
+@pytest.mark.parametrize('zipped', [True, False], ids=['zip', 'old format'])
+def test_bad_files(tool, tmp_path, capsys, monkeypatch, zipped):
+    monkeypatch.chdir(tmp_path)
+    config = CONFIGS / 'official/ctdet_coco_res18.py'
+    weights = filled(KEYS['ctdet/res_18'])
+    torch.save(dict(epoch=1, state_dict=weights, optimizer=dict(state={}, param_groups=[])),
+               'good.pth', _use_new_zipfile_serialization=zipped)
+    assert tool(TOOL, config, 'good.pth', 'ours.pth') == 0
+    whole = Path('good.pth').read_bytes()
+    Path('cut.pth').write_bytes(whole[:len(whole) // 2])
+    torch.save(dict(epoch=1, optimizer=dict(state={0: torch.zeros(2)}, param_groups=[])),
+               'optimizer.pth', _use_new_zipfile_serialization=zipped)
+    torch.save(dict(state_dict=weights, extra=Program()), 'program.pth',
+               _use_new_zipfile_serialization=zipped)
+    Path('plain.pth').write_bytes(pickle.dumps(Program()))
+    Path('folder.pth').mkdir()
+    Path('link.pth').symlink_to('good.pth')
+    Path('file').write_text('')
+    capsys.readouterr()
+    before = {path: path.stat().st_mtime_ns for path in Path().iterdir()}
+    for source, target, expected in (
+            ('cut.pth', 'new.pth', 'checkpoint cut.pth '),
+            ('optimizer.pth', 'new.pth', 'optimizer.pth holds no weights'),
+            ('program.pth', 'new.pth', 'which is not plain data'),
+            ('plain.pth', 'new.pth', 'plain.pth'),
+            ('folder.pth', 'new.pth', 'is a folder'),
+            ('gone.pth', 'new.pth', 'gone.pth does not exist'),
+            ('good.pth', 'good.pth', 'is the checkpoint that is to be read'),
+            ('good.pth', 'link.pth', 'is the checkpoint that is to be read'),
+            ('good.pth', 'folder.pth', 'folder.pth is a folder'),
+            ('good.pth', 'new.txt', 'name it *.pth'),
+            ('good.pth', 'file/new.pth', 'file/new.pth cannot be written')):
+        assert tool(TOOL, config, source, target) == 1, (source, target)
+        error = capsys.readouterr().err
+        assert expected in error and error.count('\n') == 1, error
+    assert {path: path.stat().st_mtime_ns for path in Path().iterdir()} == before
+
+
+@pytest.mark.parametrize('zipped', [True, False], ids=['zip', 'old format'])
+def test_files_cut_anywhere(tmp_path, zipped):
+    path = tmp_path / 'cut.pth'
+    torch.save(dict(epoch=1, state_dict={'a.weight': torch.ones(50), 'a.bias': torch.ones(5)}),
+               path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    for length in range(0, len(whole) - 1, 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match='cut.pth'):
+            read_checkpoint(path)
+
+
+def test_hints():
+    assert 'the original CenterNet (DLA)' in hint_for(KEYS['ctdet/dla_34'])
+    assert "bubbliiiing's" in hint_for(KEYS['bubbliiiing/resnet50'])
+    assert hint_for(['bbox_head.stacks.0.wh.0.weight']) == hint_for(['x.weight']) == ''
+
+
+def test_one_path_too_few(tool, capsys):
+    assert tool(TOOL, CONFIGS / 'official/ctdet_coco_res18.py') == 1
+    assert 'name the checkpoint too' in capsys.readouterr().err
