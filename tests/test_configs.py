@@ -15,6 +15,8 @@ from mmengine.registry import DefaultScope, Registry
 from mmengine.runner import Runner
 
 import mmdet_centernet.registry as ours
+from mmdet_centernet.apis.test_options import apply_test_options
+from mmdet_centernet.errors import UserError
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ALL = sorted(CONFIGS.rglob('*.py'))
@@ -242,3 +244,24 @@ def test_official_recipe(name):
         dict(type='mmdet_centernet.CenterPad', pad_mask=127 if 'hg' in name else 31) if coco
         else dict(type='mmdet_centernet.CenterResize', size=(side, side))]
     assert cfg.val_dataloader.dataset.pipeline == cfg.test_dataloader.dataset.pipeline
+
+
+@pytest.mark.parametrize('path', FINAL, ids=config_id)
+def test_every_config_can_be_tested_as_in_the_paper(path):
+    """But for the scales of those that stretch the image."""
+    for resolution, tta in ((None, 'flip'), (None, 'ms'), ('keep', 'ms'), ('fix', 'ms')):
+        cfg = Config.fromfile(path)
+        if path.parent.name == 'bubbliiiing' and (resolution, tta) == (None, 'ms'):
+            with pytest.raises(UserError, match='CenterResize'):
+                apply_test_options(cfg, resolution, tta)
+            continue
+        apply_test_options(cfg, resolution, tta)
+        assert cfg.model.type == 'mmdet_centernet.CenterNetTTAModel'
+        steps = cfg.test_dataloader.dataset.pipeline[-1].transforms[0]
+        if tta == 'ms':
+            assert [step.scale for step in steps] == [0.5, 0.75, 1, 1.25, 1.5]
+        if resolution == 'keep':
+            hourglass = 'Hourglass' in cfg.model.module.backbone.type
+            assert {step.pad_mask for step in steps} == {127 if hourglass else 31}
+        if resolution == 'fix':
+            assert {step.type for step in steps} == {'mmdet_centernet.CenterResize'}

@@ -117,9 +117,9 @@ def test_resolution_recipes_are_what_the_options_of_the_tools_do(tmp_path):
     assert fixed.val_dataloader.dataset.pipeline == fixed.test_dataloader.dataset.pipeline
 
 
-def test_letterbox_allows_test_time_augmentation(tmp_path):
+def test_letterbox_can_be_tested_at_several_scales(tmp_path):
     cfg = load(recipe('pad_value=128'), tmp_path)
-    apply_test_options(cfg, tta='flip')
+    apply_test_options(cfg, tta='ms')
     assert cfg.model.type == 'mmdet_centernet.CenterNetTTAModel'
 
 

@@ -3,10 +3,8 @@
 # there. Published there: 77.1 mAP on VOC 2007 test.
 #
 # Shapes, schedule, loss and testing are that repository's; the random crops are ours. Testing
-# stretches the image, the default there; for its letterbox, and for --resolution and --tta, put
-# dict(type='mmdet_centernet.CenterResize', size=(512, 512), pad_value=128) in the place of
-# mmdet.Resize. Only its drawing, not its evaluation, asks for a score of 0.3:
-# model.test_cfg.score_thr.
+# stretches the image, the default there; docs/recipes.md has its letterbox. Only its drawing, not
+# its evaluation, asks for a score of 0.3: model.test_cfg.score_thr.
 _base_ = [
     '../_base_/models/official_resdcn18.py',
     '../_base_/datasets/voc0712_stretch512.py',
