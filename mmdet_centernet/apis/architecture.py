@@ -58,7 +58,8 @@ def architecture_of(weights):
         backbone = _dla(shapes)
     elif 'backbone.hourglass_modules.0.up1.0.conv1.weight' in shapes:
         backbone = f'Hourglass-{_HOURGLASS_LAYERS * _count(shapes, "backbone.hourglass_modules")}'
-        if backbone == 'Hourglass-104' and width == 256:
+        deepest = f'backbone.hourglass_modules.0.{"low2." * 4}low1.0.conv1.weight'
+        if (backbone, width) == ('Hourglass-104', 256) and shapes.get(deepest, (0, ))[0] == 512:
             official_name = 'hourglass'
     if _count(shapes, 'neck.deconv_layers'):
         filters, before = _deconvolutions(shapes)

@@ -2,6 +2,7 @@
 from mmengine.hooks import Hook
 
 from mmdet_centernet.apis.checkpoint import load_state, state_dict_of
+from mmdet_centernet.apis.convert_checkpoint import hint_for
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.registry import HOOKS
 
@@ -25,7 +26,8 @@ class CheckCheckpointHook(Hook):
             UserError: If the checkpoint is another model's.
         """
         path = runner._load_from or 'the last checkpoint'
-        outcome = load_state(runner.model, state_dict_of(checkpoint, f'checkpoint {path}'))
+        weights = state_dict_of(checkpoint, f'checkpoint {path}')
+        outcome = load_state(runner.model, weights)
         if outcome.complete:
             return
         starting = runner._train_loop is not None and not isinstance(
@@ -37,5 +39,5 @@ class CheckCheckpointHook(Hook):
             return
         raise UserError(
             f'checkpoint {path} is not of this model, {outcome.loaded} of its '
-            f'{outcome.total} tensors were found: {outcome.differences()}; use the config that '
-            'it was trained with')
+            f'{outcome.total} tensors were found: {outcome.differences()}; '
+            f'{hint_for(weights) or "use the config that it was trained with"}')

@@ -306,6 +306,13 @@ def test_hints():
     assert hint_for(['bbox_head.stacks.0.wh.0.weight']) == hint_for(['x.weight']) == ''
 
 
+def test_testing_an_unconverted_file_names_the_converter(tool, trained, tmp_path, capsys):
+    torch.save(dict(epoch=1, state_dict=filled(KEYS['ctdet/res_18'])), tmp_path / 'theirs.pth')
+    assert tool('test.py', trained[0], tmp_path / 'theirs.pth', '--work-dir', tmp_path) == 1
+    error = capsys.readouterr().err
+    assert 'the original CenterNet (ResNet), which is to be converted first: python ' in error
+
+
 def test_one_path_too_few(tool, capsys):
     assert tool(TOOL, CONFIGS / 'official/ctdet_coco_res18.py') == 1
     assert 'name the checkpoint too' in capsys.readouterr().err
