@@ -1,3 +1,13 @@
 """Fixtures for all tests."""
 # Before any test module imports mmdet: without a compiled mmcv, mmdet needs it to.
-import mmdet_centernet  # noqa: F401
+import mmdet_centernet  # noqa: F401  isort: skip
+
+import pytest
+from mmengine.visualization import Visualizer
+
+
+@pytest.fixture(autouse=True)
+def no_visualizer_of_another_test():
+    """A Runner leaves its visualizer behind, and mmdet's hook takes the newest there is."""
+    yield
+    Visualizer._instance_dict.clear()

@@ -54,8 +54,8 @@ def main(argv=None):
         if config.get(key) is None:
             raise UserError(f'config {args.config} has no {key}: it cannot be tested')
     apply_test_options(config, args.resolution, args.tta)
-    cli.checked_checkpoint(args.checkpoint)
-    config.load_from, config.resume = args.checkpoint, False
+    config.load_from, config.resume = cli.local_checkpoint(args.checkpoint), False
+    cli.checked_checkpoint(config.load_from)
     add_outputs(config, args)
     cli.set_up_device(config, args)
     for hook in ('CheckNumClassesHook', 'CheckCheckpointHook', 'ProgressLineHook'):

@@ -58,6 +58,7 @@ def choose_start(config, args, is_main):
         if resume is None and is_main:
             print(f'nothing to resume in {config.work_dir}: training starts at the beginning')
     if resume is not None:
+        resume = cli.local_checkpoint(resume)
         meta = cli.checked_checkpoint(resume)
         if is_local(resume) and not {'epoch', 'iter'} <= meta.keys():
             raise UserError(f'checkpoint {resume} holds weights but no training state: start '
@@ -73,6 +74,8 @@ def choose_start(config, args, is_main):
         return
     config.resume = False
     start = config.get('load_from')
+    if start:
+        start = config.load_from = cli.local_checkpoint(start)
     if start and is_local(start):
         cli.checked_checkpoint(start)
         if os.path.dirname(os.path.abspath(start)) == os.path.abspath(config.work_dir):

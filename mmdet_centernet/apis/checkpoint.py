@@ -109,7 +109,7 @@ def state_dict_of(checkpoint, path='checkpoint'):
             break
     tensors = OrderedDict(
         (re.sub(r'^module\.', '', name), value) for name, value in weights.items()
-        if isinstance(value, torch.Tensor))
+        if isinstance(name, str) and isinstance(value, torch.Tensor))
     if not tensors:
         raise UserError(f'{path} holds no weights: its keys are '
                         f'{shorten(sorted(map(str, checkpoint)))}')

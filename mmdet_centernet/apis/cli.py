@@ -16,6 +16,7 @@ from mmengine.device import utils as device_utils
 from mmengine.runner import Runner
 
 from mmdet_centernet.apis.checkpoint import is_local, read_checkpoint
+from mmdet_centernet.apis.download import fetch
 from mmdet_centernet.errors import UserError
 
 DEBUG_VARIABLE = 'MMDET_CENTERNET_DEBUG'
@@ -398,8 +399,21 @@ def set_aside(work_dir, keep=None, newer_than=None):
     return target
 
 
+def local_checkpoint(path):
+    """A checkpoint as a file of this machine.
+
+    Args:
+        path (str): A file, or its http(s) address, which is downloaded first: MMEngine's own
+            way from an address would run what the file says.
+
+    Returns:
+        str: The file. Other addresses (``pretrained://...``) come back as they are.
+    """
+    return str(fetch(path)) if path.startswith(('http://', 'https://')) else path
+
+
 def checked_checkpoint(path):
-    """Read a checkpoint to see that it is one; addresses (``https://...``) are left alone.
+    """Read a checkpoint to see that it is one; addresses are left alone.
 
     Returns:
         dict: The file's ``meta``, empty if there is none.

@@ -173,7 +173,7 @@ def convert(config, source_path):
     meta = content.get('meta')
     meta = meta if isinstance(meta, dict) else {}
     new_meta = {'converted_from': source.title}
-    classes = _classes(meta, config, model.bbox_head.num_classes)
+    classes = dataset_meta(meta, config, model.bbox_head.num_classes)
     if classes:
         new_meta['dataset_meta'] = classes
     epoch = content.get('epoch', meta.get('epoch'))
@@ -420,7 +420,7 @@ def describe(source_path):
             f'{_advice(renamed, source)}')
 
 
-def _classes(meta, config, num_classes):
+def dataset_meta(meta, config, num_classes):
     """``dataset_meta`` of the source, else of the config's data, if its count fits."""
     candidates = [meta.get('dataset_meta')]
     if meta.get('CLASSES'):  # mmdet 2

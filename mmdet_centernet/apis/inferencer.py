@@ -18,8 +18,7 @@ from mmengine.registry import MODELS
 
 from mmdet_centernet.apis.checkpoint import is_local, load_state, read_checkpoint, state_dict_of
 from mmdet_centernet.apis.cli import load_config
-from mmdet_centernet.apis.convert_checkpoint import _classes as dataset_meta
-from mmdet_centernet.apis.convert_checkpoint import hint_for
+from mmdet_centernet.apis.convert_checkpoint import dataset_meta, hint_for
 from mmdet_centernet.apis.download import fetch
 from mmdet_centernet.apis.test_options import apply_test_options
 from mmdet_centernet.datasets.transforms import LoadImage

@@ -150,14 +150,14 @@ def test_target_must_look_like_a_checkpoint(tool, tmp_path, capsys):
 ])
 def test_names_of_classes(tmp_path, meta, extra, expected):
     config = Config.fromfile(write_config(tmp_path, extra=extra))
-    found = convert_checkpoint._classes(meta, config, 2)
+    found = convert_checkpoint.dataset_meta(meta, config, 2)
     assert (found and found['classes']) == expected
 
 
 def test_names_of_a_data_set_class(tmp_path):
     config = Config.fromfile(write_config(tmp_path, extra=(
         "test_dataloader = dict(dataset=dict(type='mmdet_centernet.CocoDataset'))")))
-    assert convert_checkpoint._classes({}, config, 80)['classes'][0] == 'person'
+    assert convert_checkpoint.dataset_meta({}, config, 80)['classes'][0] == 'person'
 
 
 def test_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch):

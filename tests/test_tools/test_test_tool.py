@@ -1,5 +1,7 @@
 """tools/test.py and tools/demo_pictures.py, called as their command lines call them."""
+import os
 import pickle
+import shutil
 
 import cv2
 import numpy as np
@@ -207,3 +209,25 @@ def test_demo_pictures_without_the_split(tool, trained, tmp_path, capsys):
     bare.write_text(config.read_text() + 'val_dataloader = None\n')
     assert tool('demo_pictures.py', bare, work / 'epoch_2.pth', '--out-dir', tmp_path) == 1
     assert 'val_dataloader' in last_error(capsys)
+
+
+def test_an_address_is_fetched_and_read_as_data(tool, trained, tmp_path, capsys, monkeypatch):
+    """MMEngine would unpickle the file with all that it may do."""
+    config, work = trained
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'ran'),)
+
+    torch.save(dict(state_dict={}, meta=Evil()), tmp_path / 'evil.pth')
+    served = {'https://x.org/evil.pth': tmp_path / 'evil.pth',
+              'https://x.org/good.pth': work / 'epoch_2.pth'}
+    monkeypatch.setattr(
+        torch.hub, 'download_url_to_file',
+        lambda address, path: shutil.copy(served[address], path))
+    assert tool('test.py', config, 'https://x.org/evil.pth', '--work-dir', tmp_path / 'w') == 1
+    error = capsys.readouterr().err
+    assert error.startswith('error: checkpoint ') and 'not plain data' in error
+    assert not (tmp_path / 'ran').exists()
+    assert tool('test.py', config, 'https://x.org/good.pth', '--work-dir', tmp_path / 'w') == 0
