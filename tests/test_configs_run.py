@@ -23,7 +23,7 @@ FROZEN_BACKBONE = {
 SLOW = {
     'centernet_dla34_230e_coco', 'centernet_hg104_50e_coco', 'centernet_r101_dcn_140e_coco',
     'centernet_r18_dcn_tree_crowns', 'bubbliiiing/hourglass_coco', 'official/ctdet_coco_dla_2x',
-    'official/ctdet_coco_resdcn101', 'official/ctdet_pascal_dla_384',
+    'official/ctdet_coco_hg', 'official/ctdet_coco_resdcn101', 'official/ctdet_pascal_dla_384',
     'official/ctdet_pascal_resdcn18_384', 'official/ctdet_pascal_resdcn101_384',
     'official/ctdet_pascal_resdcn101_512'}
 
@@ -172,6 +172,7 @@ def test_a_step_and_a_prediction(path, project, tmp_path):
         'ResNet' not in Config.fromfile(path).model.backbone.type)
 
 
+@pytest.mark.every_config
 def test_averaged_weights_and_mixed_precision(project, tmp_path):
     """The EMA config as `tools/train.py CONFIG --amp` trains it on a CPU."""
     runner, keep, before = train_a_step(
