@@ -116,10 +116,19 @@ class _Entries(NamedTuple):
 
     positions: Tensor  # [M] int64, ascending, cell of the flattened planes
     value: Tensor  # [M] the entry's own Gaussian
-    owner: Tensor  # [M] int64, the entry's object
+    order: Tensor  # [M] int64, where each entry stood, object after object of each radius
     unique: Tensor  # [M] bool, first entry of its cell
     cell: Tensor  # [M] int64, number of its cell
     largest: Tensor  # [at least n] the largest Gaussian of each cell
+
+
+def _same_windows(radii: Tensor, max_radius: int | None) -> list[tuple[Tensor, int]]:
+    """Objects [n] (int64) that share a window, and its half-side; those of radius -1 have none
+    unless all share ``max_radius``."""
+    if max_radius is not None:
+        return [(torch.arange(len(radii), device=radii.device), max_radius)]
+    return [((radii == radius).nonzero().flatten(), int(radius))
+            for radius in radii[radii >= 0].unique().tolist()]
 
 
 def _sorted_entries(
@@ -129,18 +138,12 @@ def _sorted_entries(
     feat_size: tuple[int, int],
     max_radius: int | None,
 ) -> _Entries:
-    objects = torch.arange(len(radii), device=centers.device)
-    if max_radius is None:
-        groups = [(radii == radius, int(radius)) for radius in radii[radii >= 0].unique().tolist()]
-    else:
-        groups = [(slice(None), max_radius)]
-    index, value = [objects[:0]], [torch.zeros(0, device=centers.device)]
-    owner = [objects[:0]]
-    for same, half in groups:
+    index = [torch.zeros(0, dtype=torch.int64, device=centers.device)]
+    value = [torch.zeros(0, device=centers.device)]
+    for same, half in _same_windows(radii, max_radius):
         entries = _window_entries(centers[same], radii[same], planes[same], half, feat_size)
         index.append(entries[0])
         value.append(entries[1])
-        owner.append(objects[same].repeat_interleave((2 * half + 1) ** 2))
     # Sorting brings the entries of a cell together. (Scattering them into a dense map would
     # touch memory all over the 80 MB of a batch's heat map.)
     positions, order = torch.cat(index).sort()
@@ -149,7 +152,7 @@ def _sorted_entries(
     unique[1:] = positions[1:] != positions[:-1]
     cell = unique.cumsum(0) - 1
     largest = torch.zeros_like(gaussian).scatter_reduce_(0, cell, gaussian, 'amax')
-    return _Entries(positions, gaussian, torch.cat(owner)[order], unique, cell, largest)
+    return _Entries(positions, gaussian, order, unique, cell, largest)
 
 
 def find_cell_owners(
@@ -172,7 +175,10 @@ def find_cell_owners(
         CellOwners: float32 values.
     """
     entries = _sorted_entries(centers, radii, images, feat_size, max_radius)
-    best = torch.where(entries.value == entries.largest[entries.cell], entries.owner, -1)
+    objects = torch.cat([radii.new_zeros(0, dtype=torch.int64)] + [
+        same.repeat_interleave((2 * half + 1) ** 2)
+        for same, half in _same_windows(radii, max_radius)])[entries.order]
+    best = torch.where(entries.value == entries.largest[entries.cell], objects, -1)
     owner = torch.full_like(entries.cell, -1).scatter_reduce_(0, entries.cell, best, 'amax')
     value = torch.where(entries.unique, entries.largest[entries.cell], 0.0)
     return CellOwners(entries.positions, owner[entries.cell], value)

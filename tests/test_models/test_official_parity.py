@@ -81,6 +81,14 @@ def converted(config, weights, folder):
     return model
 
 
+def packed_scene(config):
+    """The scene of the reference detections as the config's test pipeline packs it."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        pipeline = Compose([step for step in config.test_dataloader.dataset.pipeline
+                            if step.type != 'mmdet.LoadAnnotations'])
+        return pipeline(dict(img_path=str(FOLDER / 'scene.png'), img_id=0))
+
+
 @pytest.mark.parametrize('entry', ENTRIES)
 def test_outputs_equal_the_originals(entry, tmp_path):
     weights = dict(epoch=1, state_dict=seeded_state_dict(entry))
@@ -95,10 +103,7 @@ def test_detections_equal_the_originals(tmp_path):
     config = config_of('ctdet/resdcn_18')
     model = converted(config, dict(epoch=1, state_dict=seeded_state_dict('ctdet/resdcn_18')),
                       tmp_path)
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        pipeline = Compose([step for step in config.test_dataloader.dataset.pipeline
-                            if step.type != 'mmdet.LoadAnnotations'])
-        packed = pipeline(dict(img_path=str(FOLDER / 'scene.png'), img_id=0))
+    packed = packed_scene(config)
     with torch.no_grad():
         found = model.test_step(
             {key: [value] for key, value in packed.items()})[0].pred_instances
@@ -118,10 +123,7 @@ def test_flip_testing_computes_the_originals_boxes(tmp_path):
     detector = converted(
         config, dict(epoch=1, state_dict=seeded_state_dict('ctdet/resdcn_18')), tmp_path)
     detector.bbox_head.test_cfg = dict(max_per_img=80 * 96 * 128, local_maximum_kernel=1)
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        pipeline = Compose([step for step in config.test_dataloader.dataset.pipeline
-                            if step.type != 'mmdet.LoadAnnotations'])
-        packed = pipeline(dict(img_path=str(FOLDER / 'scene.png'), img_id=0))
+    packed = packed_scene(config)
     with torch.no_grad():
         found = CenterNetTTAModel(module=detector, scales=(1.0,)).test_step(
             {key: [[value]] for key, value in packed.items()})[0].pred_instances
