@@ -309,3 +309,16 @@ def gather_cells(features: Tensor, cells: Tensor) -> Tensor:
     channels = features.shape[1]
     index = cells[:, None].expand(-1, channels, -1)
     return features.flatten(2).gather(2, index).transpose(1, 2)
+
+
+def cell_positions(cells: Tensor, width: int) -> Tensor:
+    """Where cells are.
+
+    Args:
+        cells (Tensor[...]): int64 ``y * W + x``.
+        width (int): W.
+
+    Returns:
+        Tensor[..., 2]: int64, xy.
+    """
+    return torch.stack((cells % width, cells.div(width, rounding_mode='floor')), dim=-1)

@@ -163,7 +163,9 @@ def test_bound_of_the_radius_holds():
     """No box in the map has a larger radius than the bound that GPUs use."""
     for radius, overlap in (('official', 0.7), ('corrected', 0.3)):
         coder = CenterNetBoxCoder(STRIDE, radius, overlap)
-        bound = coder._largest_radius(9, 13)
+        objects = coder.locate([torch.zeros(0, 4)], [torch.zeros(0)], (1, 1, 9, 13))
+        objects = objects._replace(radius=objects.radius.to('meta'))
+        bound = coder.radius_bound(objects, (1, 1, 9, 13))
         sizes = torch.cartesian_prod(torch.arange(1, 14.0), torch.arange(1, 10.0))
         assert gaussian_radius(sizes, radius, overlap).floor().max() <= bound
 

@@ -1,5 +1,6 @@
 """Heads: branches over the features, their losses and their predictions."""
 from .base_center_head import BaseCenterHead
 from .centernet_head import CenterNetHead
+from .centernet_pose_head import CenterNetPoseHead
 
-__all__ = ['BaseCenterHead', 'CenterNetHead']
+__all__ = ['BaseCenterHead', 'CenterNetHead', 'CenterNetPoseHead']

@@ -6,10 +6,15 @@ import numpy as np
 import torch
 from mmcv.cnn import build_norm_layer
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmengine.dist import get_world_size
 from mmengine.model import bias_init_with_prob, normal_init
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ...registry import MODELS, TASK_UTILS
+from ..task_modules.suppression import suppress
+
+OBJECTS_EPS = 1e-4  # of the original's divisors, for batches without objects
 
 
 class BaseCenterHead(BaseDenseHead):
@@ -27,7 +32,11 @@ class BaseCenterHead(BaseDenseHead):
         num_stacks (int): feature maps, each with branches of its own; the losses of all
             are summed, the last one is decoded (Hourglass).
         train_cfg (dict, optional): accepted, as MMDetection's detectors hand it over.
-        test_cfg (dict, optional): see the task's head.
+        test_cfg (dict, optional): ``max_per_img`` (100) detections per image; ``topk``, peaks
+            that are decoded (``max_per_img`` unless more are wanted before NMS);
+            ``local_maximum_kernel`` (3); ``score_thr`` (0), detections must score more;
+            ``nms`` (None), see :func:`suppress`; ``clip_boxes`` (False), boxes are cut to
+            the image.
         init_cfg (dict, optional): mmengine initialisation.
     """
 
@@ -136,8 +145,14 @@ class BaseCenterHead(BaseDenseHead):
         Returns:
             list[InstanceData]: one per image.
         """
+        return self.predict_output(self.forward_last(x), batch_data_samples, rescale)
+
+    def predict_output(
+        self, output: dict[str, Tensor], batch_data_samples: list, rescale: bool = False
+    ) -> list:
+        """Predictions from one stack's outputs, see :meth:`predict`."""
         metas = [sample.metainfo for sample in batch_data_samples]
-        return self.predict_by_feat([self.forward_last(x)], metas, rescale=rescale)
+        return self.predict_by_feat([output], metas, rescale=rescale)
 
     def merge_flipped(self, output: dict[str, Tensor]) -> dict[str, Tensor]:
         """One stack's outputs for images and their mirror images, merged (Sec. 5: "flip
@@ -158,13 +173,17 @@ class BaseCenterHead(BaseDenseHead):
         for name, values in output.items():
             plain, mirrored = values.unflatten(0, (2, -1))
             if name in self.heatmap_branches:
-                plain, mirrored = plain.float().sigmoid(), mirrored.float().sigmoid()
-                merged[name] = ((plain + mirrored.flip(-1)) / 2).logit()
+                mirrored = self._mirror(name, mirrored.float().sigmoid())
+                merged[name] = ((plain.float().sigmoid() + mirrored) / 2).logit()
             elif name in self.averaged_branches:
-                merged[name] = (plain.float() + mirrored.float().flip(-1)) / 2
+                merged[name] = (plain.float() + self._mirror(name, mirrored.float())) / 2
             else:
                 merged[name] = plain
         return merged
+
+    def _mirror(self, name: str, values: Tensor) -> Tensor:
+        """What a branch's outputs [B, channels, H, W] for mirror images say of the images."""
+        return values.flip(-1)
 
     @abstractmethod
     def loss_by_feat(
@@ -176,14 +195,64 @@ class BaseCenterHead(BaseDenseHead):
     ) -> dict[str, Tensor]:
         """Losses of all stacks, by name."""
 
-    @abstractmethod
     def predict_by_feat(
         self,
         outputs: list[dict[str, Tensor]],
         batch_img_metas: list[dict],
         rescale: bool = True,
-    ) -> list:
-        """Predictions of the last stack, one ``InstanceData`` per image."""
+    ) -> list[InstanceData]:
+        """Detections of the last stack.
+
+        Args:
+            outputs (list[dict]): of :meth:`forward`.
+            batch_img_metas (list[dict]): ``homography_matrix`` (or ``border`` and
+                ``scale_factor``) of each image.
+            rescale (bool): in pixels of the original image, else of the input.
+
+        Returns:
+            list[InstanceData]: ``bboxes`` [n, 4] xyxy, ``scores`` [n] best first,
+            ``labels`` [n] and what else the coder decodes, of each image,
+            n <= ``max_per_img``. Boxes are not clipped to the image unless ``clip_boxes``
+            asks for it.
+        """
+        cfg = self.test_cfg or {}
+        max_per_img = cfg.get('max_per_img', 100)
+        decoded = self.coder.decode(
+            **outputs[-1],
+            topk=cfg.get('topk', max_per_img),
+            local_maximum_kernel=cfg.get('local_maximum_kernel', 3),
+        )._asdict()
+        if rescale:
+            decoded.update(self._transform(
+                decoded, self.input_to_original(batch_img_metas, decoded['bboxes'])))
+        if cfg.get('clip_boxes', False):
+            decoded['bboxes'] = self._clip(
+                decoded['bboxes'], batch_img_metas, 'ori_shape' if rescale else 'img_shape')
+        # Scores fall, so that counting is selecting; here the device is waited for, once.
+        counts = (decoded['scores'] > cfg.get('score_thr', 0.0)).sum(dim=1).tolist()
+        results = []
+        for image, count in enumerate(counts):
+            found = InstanceData(
+                **{name: values[image, :count] for name, values in decoded.items()})
+            if cfg.get('nms'):
+                scores, kept = suppress(found.bboxes, found.scores, found.labels, cfg['nms'])
+                found = found[kept]
+                found.scores = scores
+            results.append(found[:max_per_img])
+        return results
+
+    def _transform(
+        self, decoded: dict[str, Tensor], matrices: Tensor
+    ) -> dict[str, Tensor]:
+        """What of decoded detections [B, K, ...] affine matrices [B, 3, 3] change, changed."""
+        return dict(bboxes=transform_boxes(decoded['bboxes'], matrices))
+
+    @staticmethod
+    def _clip(bboxes: Tensor, batch_img_metas: list[dict], shape: str) -> Tensor:
+        """Boxes [B, K, 4] cut to [0, width] x [0, height] of each image's ``shape``."""
+        sizes = [meta[shape][:2] for meta in batch_img_metas]
+        upper = bboxes.new_tensor([(w, h, w, h) for h, w in sizes])[:, None]
+        return bboxes.clamp(min=0).minimum(upper)
 
     @staticmethod
     def heatmap_loss(loss: nn.Module, logits: Tensor, target, avg_factor: Tensor) -> Tensor:
@@ -192,6 +261,44 @@ class BaseCenterHead(BaseDenseHead):
         if getattr(loss, 'takes_logits', False):
             return loss(logits, target, avg_factor=avg_factor)
         return loss(logits.sigmoid(), target.to_dense(), avg_factor=avg_factor)
+
+    def regression_loss(
+        self, name: str, pred: Tensor, target: Tensor, weight: Tensor, divisor: Tensor
+    ) -> Tensor:
+        """Weighted sum of a loss, over ``divisor``.
+
+        The weights are no argument of the loss: MMDetection's would look at them on the
+        host.
+
+        Args:
+            name (str): of the loss.
+            pred, target (Tensor[..., channels]): such as [N, 2].
+            weight (Tensor[...]): of each entry; the loss is of its shape, or has channels.
+            divisor (Tensor): 0-d.
+
+        Returns:
+            Tensor: 0-d.
+        """
+        if not weight.numel():  # 0, with a gradient, which losses of nothing do not all have
+            return pred.sum()
+        loss = self.losses[name](pred, target, reduction_override='none')
+        weight = weight if loss.dim() == weight.dim() else weight[..., None]
+        return (loss * weight).sum() / divisor
+
+    @staticmethod
+    def at_cells(values: Tensor, images: Tensor, cells: Tensor) -> Tensor:
+        """What a map [B, channels, H, W] holds at cells [N] of images [N]: [N, channels]."""
+        width = values.shape[-1]
+        return values[images, :, cells.div(width, rounding_mode='floor'), cells % width]
+
+    @staticmethod
+    def at_least_one(mean_count: Tensor) -> Tensor:
+        """A count's mean over processes, such that the whole batch counts 1 at least.
+
+        DistributedDataParallel averages gradients over processes, so that dividing by the
+        mean count gives what one process would compute from the whole batch.
+        """
+        return mean_count.clamp(min=1 / get_world_size())
 
     @staticmethod
     def input_to_original(batch_img_metas: list[dict], like: Tensor) -> Tensor:
@@ -222,3 +329,27 @@ class BaseCenterHead(BaseDenseHead):
     def build_losses(**configs: dict) -> nn.ModuleDict:
         """Build the losses of the branches, by name."""
         return nn.ModuleDict({name: MODELS.build(config) for name, config in configs.items()})
+
+
+def transform_boxes(bboxes: Tensor, matrices: Tensor) -> Tensor:
+    """Boxes through affine matrices; upright boxes around the result.
+
+    Centres are mapped and half sizes scaled, so that left stays left through a flip, and a
+    predicted size below zero stays what it is.
+
+    Args:
+        bboxes (Tensor[B, K, 4]): xyxy.
+        matrices (Tensor[B, 3, 3]): affine.
+
+    Returns:
+        Tensor[B, K, 4]: xyxy.
+    """
+    corner, opposite = bboxes[..., :2], bboxes[..., 2:]
+    center = transform_points((corner + opposite) / 2, matrices)
+    half = (opposite - corner) / 2 @ matrices[:, :2, :2].mT.abs()
+    return torch.cat((center - half, center + half), dim=-1)
+
+
+def transform_points(points: Tensor, matrices: Tensor) -> Tensor:
+    """Points [B, K, 2] (x, y) through affine matrices [B, 3, 3]."""
+    return points @ matrices[:, :2, :2].mT + matrices[:, None, :2, 2]

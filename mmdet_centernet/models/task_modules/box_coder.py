@@ -8,6 +8,7 @@ from torch import Tensor
 from ...ops.heatmap import (
     CellOwners,
     SparseHeatmap,
+    cell_positions,
     draw_sparse_heatmap,
     find_cell_owners,
     find_peaks,
@@ -42,6 +43,45 @@ class BoxTargets(NamedTuple):
     cells: Tensor
     weight: Tensor
     dense_wh: CellOwners | None = None
+
+
+class BoxDetections(NamedTuple):
+    """Decoded boxes of a batch, K per image, best first.
+
+    Attributes:
+        bboxes (Tensor[B, K, 4]): xyxy, input pixels.
+        scores (Tensor[B, K]): in [0, 1], exactly 0 where an image has fewer than K peaks.
+        labels (Tensor[B, K]): int64.
+    """
+
+    bboxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+class Objects(NamedTuple):
+    """A batch's objects in cells, N of all images in the order given.
+
+    Attributes:
+        images (Tensor[N]): int64, the object's image in the batch.
+        labels (Tensor[N]): int64 in [0, C).
+        wh (Tensor[N, 2]): size of the box cut to the map.
+        cell (Tensor[N, 2]): int64, xy of the cell of its centre.
+        cells (Tensor[N]): int64 ``y * W + x`` of it.
+        offset (Tensor[N, 2]): xy of the centre less its cell, in [0, 1).
+        radius (Tensor[N]): int64, of the Gaussian.
+        valid (Tensor[N]): bool; those that are not have ``wh``, ``cell``, ``cells``,
+            ``offset`` and ``labels`` of 0.
+    """
+
+    images: Tensor
+    labels: Tensor
+    wh: Tensor
+    cell: Tensor
+    cells: Tensor
+    offset: Tensor
+    radius: Tensor
+    valid: Tensor
 
 
 @TASK_UTILS.register_module()
@@ -116,6 +156,25 @@ class CenterNetBoxCoder:
             ValueError: if the lists do not have B entries.
         """
         batch, num_classes, height, width = shape
+        objects = self.locate(bboxes, labels, shape)
+        image, label, wh, cell, cells, offset, radius, valid = objects
+        radius = torch.where(valid, radius, -1)
+        bound = self.radius_bound(objects, shape)
+        heatmap = draw_sparse_heatmap(cell, radius, image * num_classes + label, shape, bound)
+        dense_wh = None
+        if self.dense_wh:
+            dense_wh = find_cell_owners(cell, radius, image, (height, width), bound)
+        return BoxTargets(
+            heatmap, wh, offset, image, label, cells, self.weigh(objects, shape), dense_wh)
+
+    def locate(
+        self,
+        bboxes: list[Tensor],
+        labels: list[Tensor],
+        shape: tuple[int, int, int, int],
+    ) -> Objects:
+        """Boxes of a batch in cells; arguments and errors as of :meth:`encode`."""
+        batch, num_classes, height, width = shape
         if not len(bboxes) == len(labels) == batch:
             raise ValueError(
                 f'{len(bboxes)} lists of boxes and {len(labels)} of labels for a batch of '
@@ -139,22 +198,32 @@ class CenterNetBoxCoder:
         wh = torch.where(valid[:, None], wh, 0.0)
         offset = torch.where(valid[:, None], center - cell, 0.0)
         cell = torch.where(valid[:, None], cell, 0.0).long()
-        cells = cell[:, 1] * width + cell[:, 0]
-
         size = wh.ceil() if self.radius == 'official' else wh
         radius = gaussian_radius(size, self.radius, self.min_overlap).floor().clamp(min=0).long()
-        radius = torch.where(valid, radius, -1)
-        label = torch.where(valid, label, 0)
-        bound = None if device.type == 'cpu' else self._largest_radius(height, width)
-        heatmap = draw_sparse_heatmap(
-            cell, radius, image * num_classes + label, (batch, num_classes, height, width), bound)
-        dense_wh = None
-        if self.dense_wh:
-            dense_wh = find_cell_owners(cell, radius, image, (height, width), bound)
+        return Objects(
+            image, torch.where(valid, label, 0), wh, cell, cell[:, 1] * width + cell[:, 0],
+            offset, radius, valid)
+
+    def radius_bound(
+        self, objects: Objects, shape: tuple[int, int, int, int]
+    ) -> int | None:
+        """An upper bound of the radii where nothing may be read back from the device.
+
+        It is the radius of a box as large as the map: no object has a larger one.
+        """
+        if objects.radius.device.type == 'cpu':
+            return None
+        size = torch.tensor([[float(shape[3]), float(shape[2])]])
+        return math.ceil(float(gaussian_radius(size, self.radius, self.min_overlap)))
+
+    def weigh(self, objects: Objects, shape: tuple[int, int, int, int]) -> Tensor:
+        """1 for the objects whose size and offset are to be learnt, else 0: Tensor[N]."""
+        valid = objects.valid
         if self.shared_cells == 'last':
-            valid &= self._is_last(image * (height * width) + cells, batch * height * width, valid)
-        return BoxTargets(
-            heatmap, wh, offset, image, label, cells, valid.to(wh.dtype), dense_wh)
+            batch, _, height, width = shape
+            valid = valid & self._is_last(
+                objects.images * (height * width) + objects.cells, batch * height * width, valid)
+        return valid.to(objects.wh.dtype)
 
     def decode(
         self,
@@ -163,7 +232,7 @@ class CenterNetBoxCoder:
         offset: Tensor,
         topk: int = 100,
         local_maximum_kernel: int = 3,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> BoxDetections:
         """Boxes at the peaks of the heat map (Objects as Points, Sec. 4).
 
         Args:
@@ -176,26 +245,17 @@ class CenterNetBoxCoder:
             local_maximum_kernel (int): side of the neighbourhood that a peak dominates.
 
         Returns:
-            tuple: ``bboxes`` [B, K, 4] xyxy in input pixels, ``scores`` [B, K] in [0, 1],
-            exactly 0 where an image has fewer than K peaks, ``labels`` [B, K] int64;
-            best first.
+            BoxDetections: fewer than K if the map has fewer cells.
         """
         logits, cells, labels = find_peaks(heatmap, topk, local_maximum_kernel)
-        width = heatmap.shape[-1]
-        cell = torch.stack((cells % width, cells.div(width, rounding_mode='floor')), dim=-1)
-        center = cell + gather_cells(offset, cells).float()
+        center = cell_positions(cells, heatmap.shape[-1]) + gather_cells(offset, cells).float()
         size = gather_cells(wh, cells).float()
         if wh.shape[1] > 2:
             of_label = labels[..., None, None].expand(-1, -1, -1, 2)
             size = size.unflatten(-1, (-1, 2)).gather(2, of_label).squeeze(2)
         half = size / 2
         bboxes = torch.cat((center - half, center + half), dim=-1) * self.stride
-        return bboxes, logits.float().sigmoid(), labels
-
-    def _largest_radius(self, height: int, width: int) -> int:
-        """Radius of a box as large as the map: no object has a larger one."""
-        size = torch.tensor([[float(width), float(height)]])
-        return math.ceil(float(gaussian_radius(size, self.radius, self.min_overlap)))
+        return BoxDetections(bboxes, logits.float().sigmoid(), labels)
 
     @staticmethod
     def _is_last(place: Tensor, num_places: int, valid: Tensor) -> Tensor:

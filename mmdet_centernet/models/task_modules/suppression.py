@@ -11,7 +11,7 @@ SOFT_NMS_OPTIONS = {'iou_threshold', 'sigma', 'min_score', 'method', 'offset'}
 
 def suppress(
     boxes: Tensor, scores: Tensor, labels: Tensor, cfg: dict, max_num: int | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Suppress detections of one image, each class by itself.
 
     Args:
@@ -24,8 +24,8 @@ def suppress(
         max_num (int, optional): the most detections returned.
 
     Returns:
-        tuple: boxes [K, 4], scores [K] and labels [K] that are left, best first. Scores are
-        the lowered ones with soft-NMS.
+        tuple: scores [K] of what is left, best first, lowered ones with soft-NMS; and which
+        these are, [K] int64.
 
     Raises:
         UserError: for another type, or an option that soft-NMS does not have.
@@ -36,7 +36,7 @@ def suppress(
         raise UserError(f"nms={dict(cfg)} has type {method!r}: write "
                         "dict(type='nms', iou_threshold=0.5) or dict(type='soft_nms')")
     if not len(boxes):
-        return boxes, scores, labels
+        return scores, labels.new_zeros(0, dtype=torch.long)
     if method == 'soft_nms':
         class_agnostic = options.pop('class_agnostic', False)
         unknown = sorted(set(options) - SOFT_NMS_OPTIONS)
@@ -46,9 +46,8 @@ def suppress(
         scored, kept = soft_nms(
             boxes, scores, labels=torch.zeros_like(labels) if class_agnostic else labels,
             max_num=max_num, **options)
-        return scored[:, :4], scored[:, 4], labels[kept]
+        return scored[:, 4], kept
     # mmcv keeps classes apart by shifting them by the largest coordinate, which is enough
     # only for boxes that do not reach below zero.
     scored, kept = batched_nms(boxes - boxes.min(), scores, labels, dict(cfg))
-    scored, kept = scored[:max_num], kept[:max_num]
-    return boxes[kept], scored[:, 4], labels[kept]
+    return scored[:max_num, 4], kept[:max_num]

@@ -118,9 +118,8 @@ class CenterNetTTAModel(BaseTTAModel):
         output = head.forward_last(self.module.extract_feat(inputs))
         if self.flip:
             output = head.merge_flipped(output)
-        metas = [sample.metainfo for sample in samples]
-        results = head.predict_by_feat([output], metas, rescale=True)
-        return self.module.add_pred_to_datasample(samples, results)
+        return self.module.add_pred_to_datasample(
+            samples, head.predict_output(output, samples, rescale=True))
 
     def merge_preds(self, data_samples_list: list[list[DetDataSample]]) -> list[DetDataSample]:
         """Merge the detections of all scales.
@@ -141,9 +140,10 @@ class CenterNetTTAModel(BaseTTAModel):
                 order = instances.scores.argsort(descending=True, stable=True)
                 first.pred_instances = instances[order[:max_per_img]]
                 continue
-            boxes, scores, labels = suppress(
+            scores, kept = suppress(
                 instances.bboxes, instances.scores, instances.labels, self.nms, max_per_img)
-            first.pred_instances = InstanceData(bboxes=boxes, scores=scores, labels=labels)
+            first.pred_instances = instances[kept]
+            first.pred_instances.scores = scores
         return [samples[0] for samples in data_samples_list]
 
 
