@@ -23,6 +23,7 @@ class Architecture:
         num_classes (int): 0 if there is no heat map.
         branches (tuple[str, ...]): Of the head, by our names.
         official_name (str | None): The original's ``--arch``, None if it has no such network.
+        num_keypoints (int): Joints of a pose model, else 0.
     """
 
     backbone: str
@@ -31,13 +32,15 @@ class Architecture:
     num_classes: int
     branches: tuple
     official_name: str | None
+    num_keypoints: int = 0
 
     def __str__(self):
         """As text for the user."""
         neck = f'{self.neck}, ' if self.neck else ''
+        joints = f', {self.num_keypoints} joints' if self.num_keypoints else ''
         return (f'{self.backbone}, {neck}heads {self.head_width} wide for '
                 f'{", ".join(self.branches)}, {self.num_classes} '
-                f'class{"es" if self.num_classes != 1 else ""}')
+                f'class{"es" if self.num_classes != 1 else ""}{joints}')
 
 
 def architecture_of(weights):
@@ -50,7 +53,7 @@ def architecture_of(weights):
         Architecture: Its parts are named as far as they are known ones.
     """
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
-    branches, width, classes = _head(shapes)
+    branches, width = _head(shapes)
     backbone, neck, official_name = 'another backbone', '', None
     if 'backbone.layer1.0.conv1.weight' in shapes:
         backbone = _resnet(shapes)
@@ -75,7 +78,9 @@ def architecture_of(weights):
                 + (' behind 1x1 convolutions' if projected else ''))
         if backbone == 'DLA-34' and deformable and not projected:
             official_name = 'dla_34'
-    return Architecture(backbone, neck, width, classes, branches, official_name)
+    return Architecture(
+        backbone, neck, width, branches.get('heatmap', 0), tuple(branches), official_name,
+        branches.get('keypoint_displacement', 0) // 2)
 
 
 def _count(shapes, prefix):
@@ -85,18 +90,17 @@ def _count(shapes, prefix):
 
 
 def _head(shapes):
-    """Branches, width and number of classes."""
-    branches, width, classes = {}, 0, 0
+    """Branches with their numbers of channels, and the width inside them."""
+    branches, width = {}, 0
     for name, shape in shapes.items():
         match = re.fullmatch(r'bbox_head\.stacks\.0\.(\w+)\.(\d+)\.weight', name)
         if match and len(shape) == 4:
             branch, layer = match.groups()
-            branches[branch] = True
-            if branch == 'heatmap' and layer == '0':
-                width = shape[0]
+            if layer != '0':
+                branches[branch] = shape[0]
             elif branch == 'heatmap':
-                classes = shape[0]
-    return tuple(branches), width, classes
+                width = shape[0]
+    return branches, width
 
 
 def _resnet(shapes):

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmdet.models.backbones import ResNet
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import DefaultScope, init_default_scope
 
 from mmdet_centernet.apis import parameter_names
@@ -21,6 +23,13 @@ from mmdet_centernet.registry import MODELS
 COMMAND = 'python tools/model_converters/convert_checkpoint.py'
 # Tensors that the original keeps and its network does not use, in the original's names.
 UNUSED = 'official_unused'
+
+# What a data set's metainfo says about its skeleton.
+SKELETON_KEYS = (
+    'num_keypoints', 'keypoint_id2name', 'keypoint_name2id', 'flip_pairs', 'flip_indices',
+    'keypoint_colors', 'skeleton_links', 'skeleton_link_colors', 'sigmas')
+# Branches whose channels are as many as classes or joints, or a multiple.
+_COUNTED_BRANCHES = ('heatmap', 'wh', 'keypoint_displacement', 'keypoint_heatmap')
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -173,9 +182,10 @@ def convert(config, source_path):
     meta = content.get('meta')
     meta = meta if isinstance(meta, dict) else {}
     new_meta = {'converted_from': source.title}
-    classes = dataset_meta(meta, config, model.bbox_head.num_classes)
-    if classes:
-        new_meta['dataset_meta'] = classes
+    names = dataset_meta(meta, config, model.bbox_head.num_classes,
+                         getattr(model.bbox_head, 'num_keypoints', None))
+    if names:
+        new_meta['dataset_meta'] = names
     epoch = content.get('epoch', meta.get('epoch'))
     if isinstance(epoch, int):
         new_meta['epoch'] = epoch
@@ -326,20 +336,35 @@ def _advice(renamed, source, config=None):
         source (Source): Where they are from.
         config (Config, optional): One that does not fit, perhaps for its number of classes.
     """
-    num_classes = architecture_of(renamed).num_classes
-    option = f'--cfg-options model.bbox_head.num_classes={num_classes}'
-    if config is not None and num_classes and 'num_classes' in config.model.bbox_head:
+    counts = _counts(renamed)
+    if config is not None and counts.keys() <= config.model.bbox_head.keys():
         other = copy.deepcopy(config)
-        other.model.bbox_head.num_classes = num_classes
+        other.model.bbox_head.update(counts)
         if load_state(
                 _build_empty_model(other), _without_storage(renamed), assign=True).complete:
-            return f'it fits with {option}'
-    same, other = fitting_configs(renamed, source)
+            return f'it fits with {_options(counts, [config])}'
+    same, others = fitting_configs(renamed, source)
     if same:
         return f'it fits {shorten(same, 4)}'
-    if other:
-        return f'it fits {shorten(other, 4)} with {option}'
+    if others:
+        return f'it fits {shorten(others, 4)} with {_options(counts, others.values())}'
     return 'none of the configs that ship fits it'
+
+
+def _counts(renamed):
+    """The settings of a head that say how many channels its branches have."""
+    architecture = architecture_of(renamed)
+    counts = dict(num_classes=architecture.num_classes,
+                  num_keypoints=architecture.num_keypoints)
+    return {name: count for name, count in counts.items() if count}
+
+
+def _options(counts, configs):
+    """What makes heads of configs have these counts, as command-line options."""
+    heads = [config.model.bbox_head for config in configs]
+    return ' '.join(['--cfg-options', *(
+        f'model.bbox_head.{name}={count}' for name, count in counts.items()
+        if any(head[name] != count for head in heads))])
 
 
 def fitting_configs(renamed, source):
@@ -351,33 +376,35 @@ def fitting_configs(renamed, source):
             are left out.
 
     Returns:
-        tuple[list[str], list[str]]: Paths of those that fit, and of those that fit once they
-        are told the weights' number of classes.
+        tuple[list[str], dict[str, Config]]: Paths of those that fit, and those that fit once
+        they are told the weights' numbers of classes and joints, by path.
     """
     empty = _without_storage(renamed)
     outcomes = {}
-    same, other = [], []
+    same, others = [], {}
     for path, config, model in _shipped_models():
         if colour_note(config, source):
             continue
         if id(model) not in outcomes:
             outcomes[id(model)] = _fits(model, empty, source)
-        if outcomes[id(model)]:
-            (same if outcomes[id(model)] == 'whole' else other).append(path)
-    return same, other
+        if outcomes[id(model)] == 'whole':
+            same.append(path)
+        elif outcomes[id(model)]:
+            others[path] = config
+    return same, others
 
 
 def _fits(model, empty, source):
-    """``'whole'``, ``'but for the classes'`` or None."""
+    """``'whole'``, ``'but for counts'`` (of classes and joints) or None."""
     outcome = load_state(model, empty, assign=True)
     if outcome.missing or outcome.unexpected or _other_computation(model, source):
         return None
     if not outcome.mismatched:
         return 'whole'
-    only_classes = all(
-        name.startswith('bbox_head.stacks.') and name.split('.')[3] in ('heatmap', 'wh')
+    only_counts = all(
+        name.startswith('bbox_head.stacks.') and name.split('.')[3] in _COUNTED_BRANCHES
         and theirs[1:] == own[1:] for name, (theirs, own) in outcome.mismatched.items())
-    return 'but for the classes' if only_classes else None
+    return 'but for counts' if only_counts else None
 
 
 @cache
@@ -420,8 +447,19 @@ def describe(source_path):
             f'{_advice(renamed, source)}')
 
 
-def dataset_meta(meta, config, num_classes):
-    """``dataset_meta`` of the source, else of the config's data, if its count fits."""
+def dataset_meta(meta, config, num_classes, num_keypoints=None):
+    """What the classes, and the joints of a pose model, are called.
+
+    Args:
+        meta (dict): Of the source.
+        config (Config): Its data come next.
+        num_classes (int): Of the model; names of another number are not its own.
+        num_keypoints (int, optional): Of the model, if it has any.
+
+    Returns:
+        dict | None: ``classes``, ``palette`` if known, and, for a pose model, the skeleton if
+        known; plain data all of it. None if nobody names the classes.
+    """
     candidates = [meta.get('dataset_meta')]
     if meta.get('CLASSES'):  # mmdet 2
         candidates.append(dict(classes=meta['CLASSES'], palette=meta.get('PALETTE')))
@@ -429,27 +467,53 @@ def dataset_meta(meta, config, num_classes):
         dataset = (config.get(loader) or {}).get('dataset') or {}
         while 'dataset' in dataset:
             dataset = dataset['dataset']
-        candidates.append(dataset.get('metainfo') or _default_metainfo(dataset.get('type')))
+        candidates.append(_metainfo_of(dataset))
     for candidate in candidates:
         names = {k.lower(): v for k, v in (candidate or {}).items()}
-        if isinstance(names.get('classes'), (list, tuple)) and len(
-                names['classes']) == num_classes:
-            palette = names.get('palette')
-            return dict(classes=tuple(names['classes']),
-                        **({'palette': [tuple(c) for c in palette]}
-                           if isinstance(palette, (list, tuple)) else {}))
+        if not isinstance(names.get('classes'), (list, tuple)) or len(
+                names['classes']) != num_classes:
+            continue
+        skeleton = _skeleton_of(names)
+        if num_keypoints and skeleton and skeleton['num_keypoints'] != num_keypoints:
+            continue
+        found = dict(classes=tuple(names['classes']))
+        palette = names.get('palette')
+        if isinstance(palette, (list, tuple)) and len(palette) == num_classes:
+            found['palette'] = [tuple(colour) for colour in palette]
+        if num_keypoints:
+            found.update(skeleton)
+        return found
     return None
 
 
-def _default_metainfo(dataset_type):
-    """What a data set class says about itself, without any data."""
-    if not isinstance(dataset_type, str):
-        return None
-    from mmdet.registry import DATASETS
-    scope = DefaultScope.get_current_instance()
-    with DATASETS.switch_scope_and_registry(scope.scope_name if scope else 'mmdet') as registry:
-        found = registry.get(dataset_type)
-    return getattr(found, 'METAINFO', None)
+def _skeleton_of(metainfo):
+    """What metainfo says about a skeleton, as plain data; empty if nothing."""
+    if not metainfo.get('num_keypoints'):
+        return {}
+    return {key: _plain(metainfo[key]) for key in SKELETON_KEYS if key in metainfo}
+
+
+def _plain(value):
+    """A value of numbers and text in Python's own containers, which any file may hold."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return type(value)(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _metainfo_of(dataset):
+    """What is known of a config's data set without its annotation file."""
+    metainfo, kind = dataset.get('metainfo'), dataset.get('type')
+    if isinstance(kind, str):
+        from mmdet.registry import DATASETS
+        scope = DefaultScope.get_current_instance()
+        with DATASETS.switch_scope_and_registry(
+                scope.scope_name if scope else 'mmdet') as registry:
+            kind = registry.get(kind)
+    if isinstance(kind, type) and issubclass(kind, BaseDataset):
+        return kind._load_metainfo(copy.deepcopy(metainfo))
+    return metainfo
 
 
 def check_target(path, source_path):
