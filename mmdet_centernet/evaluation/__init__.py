@@ -1,1 +1,4 @@
 """Metrics: predictions to numbers. Boxes are evaluated by MMDetection's own metrics."""
+from .coco_keypoint_metric import CocoKeypointMetric
+
+__all__ = ['CocoKeypointMetric']
