@@ -58,7 +58,8 @@ def main(argv=None):
     cli.checked_checkpoint(config.load_from)
     add_outputs(config, args)
     cli.set_up_device(config, args)
-    for hook in ('CheckNumClassesHook', 'CheckCheckpointHook', 'ProgressLineHook'):
+    for hook in ('CheckNumClassesHook', 'SkeletonHook', 'CheckCheckpointHook',
+                 'ProgressLineHook'):
         cli.add_hook(config, f'mmdet_centernet.{hook}')
     runner = cli.build_runner(config, args)
     try:

@@ -116,7 +116,7 @@ def main(argv=None):
     if args.amp:
         use_mixed_precision(config)
     choose_start(config, args, is_main=cli.rank_of(args.launcher)[0] == 0)
-    for hook in ('CheckNumClassesHook', 'CheckCheckpointHook', 'CheckLossHook',
+    for hook in ('CheckNumClassesHook', 'SkeletonHook', 'CheckCheckpointHook', 'CheckLossHook',
                  'ProgressLineHook'):
         cli.add_hook(config, f'mmdet_centernet.{hook}')
     runner = cli.build_runner(config, args)

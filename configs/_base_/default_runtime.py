@@ -11,6 +11,7 @@ default_hooks = dict(
     visualization=dict(type='mmdet.DetVisualizationHook'))
 custom_hooks = [
     dict(type='mmdet_centernet.CheckNumClassesHook'),
+    dict(type='mmdet_centernet.SkeletonHook'),
     dict(type='mmdet_centernet.CheckLossHook'),
     dict(type='mmdet_centernet.CheckCheckpointHook'),
     dict(type='mmdet_centernet.ProgressLineHook'),

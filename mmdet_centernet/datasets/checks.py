@@ -70,7 +70,8 @@ def box_fault(x, y, width, height, image_width, image_height, min_side=0):
 class CheckedDataset:
     """Mixin before one of MMDetection's data sets: checks, counts, one log line.
 
-    The subclass adds what it leaves out to ``self.left_out`` while it loads.
+    The subclass adds to ``self.left_out`` what it leaves out while it loads, and to
+    ``self.noted`` what it keeps but takes for something else than it says.
     """
 
     def full_init(self):
@@ -88,6 +89,7 @@ class CheckedDataset:
                 '(...))')
         self.left_out = Report()
         self.filtered = Report()
+        self.noted = Report()
         super().full_init()
         self._log()
 
@@ -115,11 +117,16 @@ class CheckedDataset:
             sum(not instance['ignore_flag'] for item in kept for instance in item['instances']),
             crowds,
             sum(instance['ignore_flag'] for item in kept for instance in item['instances']))
+        self._details = self._describe(kept)
         return kept
 
     def _take_crowds(self, kept):
         """Make objects of crowds where a data set is asked to; return how many there were."""
         return 0
+
+    def _describe(self, kept):
+        """What else the log is to say of the samples, and whether it is a warning."""
+        return '', False
 
     def _log(self):
         """Log what was read and what was left out, in one line."""
@@ -131,11 +138,16 @@ class CheckedDataset:
             parts.append(f' and {ignored} to ignore (crowd, difficult or too small)')
         if not boxes and not self.test_mode:
             parts.append(' (there is nothing to learn from)')
+        details, warn = self._details
+        parts.append(details)
         if self.filtered.counts:
             parts.append(f'. Images left out by filter_cfg: {self.filtered}')
         if self.left_out.counts:
             parts.append(f'. Boxes left out: {self.left_out}')
-        warn = self.left_out.counts or not (boxes or self.test_mode)
+        if self.noted.counts:
+            parts.append(f'. Noted: {self.noted}')
+        warn = warn or self.left_out.counts or self.noted.counts or not (
+            boxes or self.test_mode)
         print_log(''.join(parts), logger='current',
                   level=logging.WARNING if warn else logging.INFO)
 

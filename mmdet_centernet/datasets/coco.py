@@ -59,7 +59,7 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
         """
         content = self._read(local_path)
         images = self._check_images(content['images'])
-        categories = self._check_categories(content['categories'])
+        categories = self._check_categories(content)
         content['annotations'] = self._check_annotations(
             content.get('annotations', []), images, categories)
         coco = COCO()
@@ -134,10 +134,10 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
             by_id[image['id']] = image
         return by_id
 
-    def _check_categories(self, categories):
+    def _check_categories(self, content):
         """Return by category id whether it is asked for; stop if classes do not agree."""
         names = {}
-        for index, category in enumerate(categories):
+        for index, category in enumerate(content['categories']):
             if 'id' not in category or 'name' not in category:
                 raise UserError(f'categories[{index}] of {self.ann_file} has no id or no name')
             if category['id'] in names:
@@ -150,8 +150,8 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
         used = [name for name in in_file if name in classes]
         where = f'{list_names(in_file)} in {self.ann_file}'
         theirs = list(self.METAINFO['classes'])
-        given = (f'the {len(theirs)} of COCO, as the config sets none' if classes == theirs
-                 else list_names(classes))
+        given = (f'the {len(theirs)} of COCO, as the config sets none'
+                 if classes == theirs and len(theirs) > 1 else list_names(classes))
         if not used:
             raise UserError(
                 f'the categories are {where}, but metainfo.classes are {given}: none agrees, so '

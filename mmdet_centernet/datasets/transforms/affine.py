@@ -7,22 +7,31 @@ from mmcv.transforms.utils import cache_randomness
 from mmdet.structures.bbox import autocast_box_type
 
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.ops.affine import center_warp, fit_zoom, flip_warp, warp_boxes
+from mmdet_centernet.ops.affine import (
+    center_warp,
+    fit_zoom,
+    flip_warp,
+    warp_boxes,
+    warp_points,
+)
 from mmdet_centernet.registry import TRANSFORMS
 
 # Entries of a sample that have one row per object. Dropping an object drops its row of each.
-PER_OBJECT_KEYS = ('gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags')
+PER_OBJECT_KEYS = (
+    'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_keypoints', 'gt_keypoints_visible')
 # Annotations that the warps below do not move; going on would leave them where they were.
-UNMOVED_KEYS = ('gt_masks', 'gt_seg_map', 'gt_keypoints', 'proposals')
+UNMOVED_KEYS = ('gt_masks', 'gt_seg_map', 'proposals')
 
 
 class CenterWarp(BaseTransform):
-    """Move an image and its boxes by one matrix and note it in the sample.
+    """Move an image, its boxes and joints by one matrix and note it in the sample.
 
     Reads ``img`` (ndarray[H, W, 3]) and, where there, ``gt_bboxes`` (mmdet's boxes or
-    ndarray[N, 4], px of ``img``) and ``homography_matrix``. Writes them moved, and
-    ``img_shape``; ``homography_matrix`` (float32 [3, 3], original px -> px of the new
-    ``img``) is the matrix times the one that was there.
+    ndarray[N, 4], px of ``img``), ``gt_keypoints`` (ndarray[N, K, 2], likewise) and
+    ``homography_matrix``. Writes them moved, and ``img_shape``; ``homography_matrix``
+    (float32 [3, 3], original px -> px of the new ``img``) is the matrix times the one that
+    was there, and so is ``keypoints_homography``, see :class:`LoadKeypoints`. Joints may
+    come to lie outside the image; they are neither cut nor marked.
 
     Args:
         pad_value (float | tuple[float, float, float]): what is written where the image does
@@ -42,7 +51,7 @@ class CenterWarp(BaseTransform):
             img, matrix[:2], out_size, flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT, borderValue=self.pad_value)
 
-    def _warp(self, results, matrix, out_size, scale=1):
+    def _warp(self, results, matrix, out_size, scale=1, box_matrix=None):
         """Move everything in ``results`` and note the matrix.
 
         Args:
@@ -50,6 +59,7 @@ class CenterWarp(BaseTransform):
             matrix (ndarray[3, 3]): px of the scaled image -> px of the output.
             out_size (tuple[int, int]): (width, height) of the output.
             scale (float): the image is resized by it first, see :func:`_scaled_size`.
+            box_matrix (ndarray[3, 3], optional): moves the boxes instead of ``matrix``.
         """
         unmoved = [key for key in UNMOVED_KEYS if key in results]
         if unmoved:
@@ -64,12 +74,16 @@ class CenterWarp(BaseTransform):
         # As in the original this is the scale itself; that of the whole pixels, which differs
         # by less than a pixel over the image, would move boxes against its.
         matrix = matrix @ np.diag((scale, scale, 1))
-        before = results.get('homography_matrix')
-        results['homography_matrix'] = (
-            matrix if before is None else matrix @ before).astype(np.float32)
+        results['homography_matrix'] = _after(results.get('homography_matrix'), matrix)
+        if 'gt_keypoints' in results:
+            results['keypoints_homography'] = _after(
+                results.get('keypoints_homography'), matrix)
+            results['gt_keypoints'] = warp_points(
+                results['gt_keypoints'], matrix).astype(np.float32)
         if 'gt_bboxes' in results:
             boxes = results['gt_bboxes']
-            moved = warp_boxes(boxes.tensor.numpy(), matrix)
+            moved = warp_boxes(
+                boxes.tensor.numpy(), matrix if box_matrix is None else box_matrix)
             if not np.isfinite(moved).all():
                 raise UserError(
                     f'{results.get("img_path", "a sample")} has a box that is not a number: '
@@ -81,6 +95,11 @@ class CenterWarp(BaseTransform):
         options = ', '.join(f'{key}={value}' for key, value in vars(self).items()
                             if not key.startswith('_'))
         return f'{type(self).__name__}({options})'
+
+
+def _after(before, matrix):
+    """The homography of a step after those that were there (None: none)."""
+    return (matrix if before is None else matrix @ before).astype(np.float32)
 
 
 def _border(border, side):
@@ -106,7 +125,15 @@ class CenterAffine(CenterWarp):
       ``scale_jitter``, cut off at one deviation, shift with ``shift_jitter`` times the long
       side, cut off at two.
 
-    Then left and right are swapped with probability ``flip_prob``: ``x -> W - 1 - x``.
+    Then left and right are swapped with probability ``flip_prob``: ``x -> W - 1 - x``. The
+    joints of ``gt_keypoints`` and ``gt_keypoints_visible`` change places as well, by the
+    sample's ``flip_indices``.
+
+    Samples with joints can be turned about the middle of the crop, with probability
+    ``rotate_prob``: the angle is normal with deviation ``rotate``, cut off at two; a positive
+    one turns the image counter-clockwise. As in the original boxes do not turn: those of a
+    turned image are where they would be without, for only their sizes are used, and every
+    one is kept.
 
     Boxes are cut to the crop, [0, width] x [0, height] in input px, and kept with their
     labels and flags if any area is left, also where the centre of the whole object is
@@ -124,14 +151,18 @@ class CenterAffine(CenterWarp):
         scale_jitter, shift_jitter (float): of the other.
         flip_prob (float): in [0, 1].
         pad_value (float | tuple[float, float, float]): see :class:`CenterWarp`.
+        rotate_prob (float): in [0, 1].
+        rotate (float): degrees.
 
     Raises:
-        UserError: if an option is out of range.
+        UserError: if an option is out of range; in use, if joints are to be flipped without
+            ``flip_indices``, or a sample without joints is to be turned.
     """
 
     def __init__(self, crop_size=(512, 512), random_crop=True,
                  scales=(0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3), border=128,
-                 scale_jitter=0.4, shift_jitter=0.1, flip_prob=0.5, pad_value=0):
+                 scale_jitter=0.4, shift_jitter=0.1, flip_prob=0.5, pad_value=0,
+                 rotate_prob=0.0, rotate=0.0):
         super().__init__(pad_value)
         self.crop_size = _check_size('crop_size', crop_size)
         if not len(scales) or min(scales) <= 0:
@@ -144,12 +175,18 @@ class CenterAffine(CenterWarp):
             raise UserError(
                 'CenterAffine needs 0 <= scale_jitter < 1 and shift_jitter >= 0, not '
                 f'{scale_jitter} and {shift_jitter}')
+        if not 0 <= rotate_prob <= 1 or rotate < 0:
+            raise UserError(
+                'CenterAffine needs 0 <= rotate_prob <= 1 and rotate >= 0, not '
+                f'{rotate_prob} and {rotate}')
         self.random_crop = random_crop
         self.scales = tuple(scales)
         self.border = border
         self.scale_jitter = scale_jitter
         self.shift_jitter = shift_jitter
         self.flip_prob = flip_prob
+        self.rotate_prob = rotate_prob
+        self.rotate = rotate
 
     @cache_randomness
     def _draw(self, width, height):
@@ -166,23 +203,54 @@ class CenterAffine(CenterWarp):
             scale = 1 + np.clip(np.random.randn(), -1, 1) * self.scale_jitter
         return center, scale, np.random.random() < self.flip_prob
 
+    @cache_randomness
+    def _draw_angle(self):
+        """Draw the angle to turn by, degrees."""
+        if np.random.random() >= self.rotate_prob:
+            return 0.
+        return np.clip(np.random.randn(), -2, 2) * self.rotate
+
+    def _check_joints(self, results):
+        """See that joints can be flipped and turned as the options say."""
+        has_joints = 'gt_keypoints' in results
+        name = results.get('img_path', 'this sample')
+        if self.flip_prob and has_joints and 'flip_indices' not in results:
+            raise UserError(
+                f'{name} has joints but no flip_indices, which say where each is after a '
+                'flip: take the sample from mmdet_centernet.CocoPoseDataset, or set flip_prob=0')
+        if self.rotate_prob and not has_joints:
+            raise UserError(
+                f'CenterAffine(rotate_prob={self.rotate_prob}) turns joints only, and {name} '
+                'has none: put mmdet_centernet.LoadKeypoints before it, or set rotate_prob=0')
+
     @autocast_box_type()
     def transform(self, results):
+        self._check_joints(results)
         height, width = results['img'].shape[:2]
         (x, y), scale, flip = self._draw(width, height)
+        angle = self._draw_angle() if self.rotate_prob else 0
         zoom = fit_zoom((width, height), self.crop_size) / scale
         if flip:
-            matrix = center_warp((width - 1 - x, y), zoom, self.crop_size) @ flip_warp(width)
+            upright = center_warp((width - 1 - x, y), zoom, self.crop_size) @ flip_warp(width)
         else:
-            matrix = center_warp((x, y), zoom, self.crop_size)
-        results = self._warp(results, matrix, self.crop_size)
+            upright = center_warp((x, y), zoom, self.crop_size)
+        matrix = upright
+        if angle:
+            middle = self.crop_size[0] / 2, self.crop_size[1] / 2
+            turn = np.vstack([cv2.getRotationMatrix2D(middle, angle, 1), (0, 0, 1)])
+            matrix = turn @ upright
+        results = self._warp(results, matrix, self.crop_size, box_matrix=upright)
+        if flip and 'gt_keypoints' in results:
+            for key in ('gt_keypoints', 'gt_keypoints_visible'):
+                results[key] = results[key][:, results['flip_indices']]
         if 'gt_bboxes' in results:
             boxes = results['gt_bboxes']
             boxes.clip_(results['img_shape'])
-            keep = ((boxes.widths > 0) & (boxes.heights > 0)).numpy()
-            for key in PER_OBJECT_KEYS:
-                if key in results:
-                    results[key] = results[key][keep]
+            if not angle:
+                keep = ((boxes.widths > 0) & (boxes.heights > 0)).numpy()
+                for key in PER_OBJECT_KEYS:
+                    if key in results:
+                        results[key] = results[key][keep]
         return results
 
 
