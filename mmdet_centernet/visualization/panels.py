@@ -2,9 +2,7 @@
 import os
 from pathlib import Path
 
-import cv2
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -13,62 +11,33 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
+from .heatmaps import HEAT, heatmap_overlay, top_of
+
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 FOUND, WRONG, MISSED = '#2fd6a3', '#ff8c1a', '#ff4fa3'
 TRUTH = '#ffe14d'
-_HEAT = 'inferno'
 _PANEL_PIXELS = 620  # width of one photo in the picture
 _DPI = 120
 _SMALLEST_TEXT = 4.0  # points; smaller text cannot be read and is left out
 
 
-def heatmap_to_image(heatmap, image_shape, homography, stride):
-    """Bring a heat map into the frame of the original image.
+def box_ious(pred, truth):
+    """Intersection over union of every pair of boxes.
 
     Args:
-        heatmap (ndarray[H, W]): Values at feature cells.
-        image_shape (tuple[int, int]): (height, width) of the original image, pixels.
-        homography (ndarray[3, 3]): Original pixels to network-input pixels.
-        stride (int): Input pixels per cell.
+        pred (ndarray[N, 4]): xyxy.
+        truth (ndarray[M, 4]): xyxy.
 
     Returns:
-        ndarray[height, width]: float32, bilinear between the centres of cells, 0 outside.
+        ndarray[N, M]: 0 for boxes without area.
     """
-    # Integer positions are centres of pixels and cells; a cell covers [s c, s (c + 1)).
-    to_cells = np.array([[1 / stride, 0, -0.5], [0, 1 / stride, -0.5], [0, 0, 1]])
-    from_pixels = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-    matrix = to_cells @ np.asarray(homography, dtype=np.float64) @ from_pixels
-    height, width = image_shape
-    return cv2.warpPerspective(
-        np.asarray(heatmap, dtype=np.float32), matrix, (width, height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-
-
-def heatmap_overlay(image, heatmap, top=1.0):
-    """Lay a coloured heat map over a photo.
-
-    The photo is turned to a dim grey, so that colour means heat alone; what is more probable
-    covers more of it.
-
-    Args:
-        image (ndarray[H, W, 3]): uint8 RGB.
-        heatmap (ndarray[H, W]): Probabilities.
-        top (float): The probability that has the brightest colour.
-
-    Returns:
-        ndarray[H, W, 3]: uint8 RGB.
-
-    Raises:
-        ValueError: If the sizes differ.
-    """
-    if image.shape[:2] != heatmap.shape:
-        raise ValueError(f'the image is {image.shape[:2]} (H, W) and the heat map '
-                         f'{heatmap.shape}: bring it into the image with heatmap_to_image')
-    heat = np.clip(heatmap / top, 0, 1)[..., None]
-    grey = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2) * 0.6
-    color = colormaps[_HEAT](heat[..., 0])[..., :3] * 255
-    cover = np.sqrt(heat)
-    return np.round(grey * (1 - cover) + color * cover).astype(np.uint8)
+    corner_min = np.maximum(pred[:, None, :2], truth[None, :, :2])
+    corner_max = np.minimum(pred[:, None, 2:], truth[None, :, 2:])
+    inter = np.prod(np.clip(corner_max - corner_min, 0, None), axis=2)
+    area_pred = np.prod(pred[:, 2:] - pred[:, :2], axis=1)
+    area_truth = np.prod(truth[:, 2:] - truth[:, :2], axis=1)
+    union = area_pred[:, None] + area_truth[None] - inter
+    return np.divide(inter, union, out=np.zeros_like(inter, dtype=np.float64), where=union > 0)
 
 
 def match_boxes(pred, truth, iou_threshold=0.5):
@@ -82,22 +51,148 @@ def match_boxes(pred, truth, iou_threshold=0.5):
     Returns:
         ndarray[N]: int64, index of the matched ground-truth box, -1 if none.
     """
-    match = np.full(len(pred), -1, dtype=np.int64)
-    if not len(pred) or not len(truth):
-        return match
-    corner_min = np.maximum(pred[:, None, :2], truth[None, :, :2])
-    corner_max = np.minimum(pred[:, None, 2:], truth[None, :, 2:])
-    inter = np.prod(np.clip(corner_max - corner_min, 0, None), axis=2)
-    area_pred = np.prod(pred[:, 2:] - pred[:, :2], axis=1)
-    area_truth = np.prod(truth[:, 2:] - truth[:, :2], axis=1)
-    union = area_pred[:, None] + area_truth[None] - inter
-    iou = np.divide(inter, union, out=np.zeros_like(inter, dtype=np.float64), where=union > 0)
-    for index in range(len(pred)):
-        best = int(iou[index].argmax())
-        if iou[index, best] >= iou_threshold:
-            match[index] = best
-            iou[:, best] = -1
-    return match
+    return match(box_ious(pred, truth), iou_threshold)
+
+
+def match(likeness, threshold):
+    """Give each row, in order, the free column that it is most like.
+
+    Args:
+        likeness (ndarray[N, M]): Of predictions, best first, and ground truth.
+        threshold (float): Smallest likeness of a pair.
+
+    Returns:
+        ndarray[N]: int64, the row's column, -1 if none.
+    """
+    likeness = likeness.copy()
+    found = np.full(len(likeness), -1, dtype=np.int64)
+    for index in range(len(likeness) if likeness.size else 0):
+        best = int(likeness[index].argmax())
+        if likeness[index, best] >= threshold:
+            found[index] = best
+            likeness[:, best] = -1
+    return found
+
+
+def match_by_class(likeness, pred, truth, threshold=0.5):
+    """:func:`match` within each class.
+
+    Args:
+        likeness (ndarray[N, M]): Of predictions, best first, and ground truth.
+        pred (dict): ``labels`` ndarray[N].
+        truth (dict): ``labels`` ndarray[M].
+        threshold (float): Smallest likeness of a pair.
+
+    Returns:
+        ndarray[N]: int64, index of the matched ground truth, -1 if none.
+    """
+    found = np.full(len(pred['labels']), -1, dtype=np.int64)
+    for label in np.unique(pred['labels']):
+        of_pred = np.flatnonzero(pred['labels'] == label)
+        of_truth = np.flatnonzero(truth['labels'] == label)
+        pairs = match(likeness[np.ix_(of_pred, of_truth)], threshold)
+        found[of_pred[pairs >= 0]] = of_truth[pairs[pairs >= 0]]
+    return found
+
+
+class Triptych:
+    """A picture of three photos side by side, with room for captions and legends.
+
+    Args:
+        image_shape (tuple[int, int]): (height, width) of the photo, pixels.
+        title (str): Above the photos.
+
+    Attributes:
+        figure (Figure): See :func:`save_figure`.
+        points_per_pixel (float): Typographic points of the picture per pixel of the photo.
+    """
+
+    _HEAD, _FOOT, _GAP = 0.62, 0.42, 0.08  # inches
+
+    def __init__(self, image_shape, title):
+        height, width = image_shape
+        panel = np.array([width, height]) * _PANEL_PIXELS / width / _DPI  # inches
+        self._extent = (0, width, height, 0)
+        self._panel = panel
+        self._size = (3 * panel[0] + 4 * self._GAP, panel[1] + self._HEAD + self._FOOT)
+        self.points_per_pixel = _PANEL_PIXELS / width * 72 / _DPI
+        self.figure = Figure(figsize=self._size, dpi=_DPI, facecolor='white')
+        FigureCanvasAgg(self.figure)
+        self.figure.suptitle(
+            title, fontsize=11, fontweight='bold', x=self._GAP / self._size[0], ha='left',
+            y=1 - 0.09 / self._size[1], va='top')
+
+    def add(self, column, image, caption):
+        """Put a photo [H, W, 3] into column 0, 1 or 2.
+
+        Returns:
+            Axes: With pixels of the photo as its units.
+        """
+        axes = self.figure.add_axes((
+            (self._GAP + column * (self._panel[0] + self._GAP)) / self._size[0],
+            self._FOOT / self._size[1],
+            self._panel[0] / self._size[0], self._panel[1] / self._size[1]))
+        axes.imshow(image, interpolation='lanczos', extent=self._extent)
+        axes.set_axis_off()
+        axes.set_title(caption, fontsize=10, pad=4, loc='left')
+        return axes
+
+    def add_truth(self, image, truth, matches, noun):
+        """Put the photo with its ground-truth boxes into the first column.
+
+        Args:
+            image (ndarray[H, W, 3]): uint8 RGB.
+            truth (dict): ``bboxes`` ndarray[M, 4].
+            matches (ndarray[N]): Of :func:`match_by_class`.
+            noun (str): What the boxes hold, plural.
+
+        Returns:
+            Axes: See :meth:`add`.
+        """
+        found = np.isin(np.arange(len(truth['bboxes'])), matches)
+        axes = self.add(0, image, f'Ground truth: {len(found)} {noun}')
+        draw_boxes(axes, truth['bboxes'], np.where(found, TRUTH, MISSED), self.points_per_pixel)
+        legend(axes, [(TRUTH, 'found'), (MISSED, 'missed')])
+        return axes
+
+    def add_predictions(self, image, pred, truth, matches, noun, criterion, class_names):
+        """Put the photo with its predicted boxes into the second column.
+
+        Args:
+            image (ndarray[H, W, 3]): uint8 RGB.
+            pred (dict): ``bboxes`` ndarray[N, 4], ``labels`` [N], ``scores`` [N], best first.
+            truth (dict): ``bboxes`` ndarray[M, 4].
+            matches (ndarray[N]): Of :func:`match_by_class`.
+            noun (str): What the boxes hold, plural.
+            criterion (str): When a prediction is right.
+            class_names (Sequence[str]): Written beside the scores if they are several.
+
+        Returns:
+            Axes: See :meth:`add`.
+        """
+        right = matches >= 0
+        axes = self.add(
+            1, image, f'Predictions: {len(right)} {noun}, {int(right.sum())} right, '
+            f'{len(truth["bboxes"]) - int(right.sum())} missed')
+        texts = [label_of(score, label, class_names)
+                 for score, label in zip(pred['scores'], pred['labels'], strict=True)]
+        draw_boxes(axes, pred['bboxes'], np.where(right, FOUND, WRONG), self.points_per_pixel,
+                   texts)
+        legend(axes, [(FOUND, f'right ({criterion})'), (WRONG, 'wrong')])
+        return axes
+
+    def add_center_heatmap(self, image, heatmap):
+        """Put a heat map [H, W] of centres over the photo into the last column."""
+        top = top_of(heatmap)
+        axes = self.add(2, heatmap_overlay(image, heatmap, top), 'Centre heat map')
+        bar = self.figure.add_axes((
+            axes.get_position().x0, (self._FOOT - 0.17) / self._size[1],
+            self._panel[0] * 0.45 / self._size[0], 0.09 / self._size[1]))
+        self.figure.colorbar(ScalarMappable(Normalize(0, top), HEAT), cax=bar,
+                             orientation='horizontal', ticks=(0, top / 2, top))
+        bar.tick_params(labelsize=7, length=2, pad=1)
+        bar.text(1.1, 0.5, "probability of an object's centre", fontsize=8, va='center',
+                 transform=bar.transAxes)
 
 
 def detection_panel(image, truth, pred, heatmap, title='', class_names=()):
@@ -115,80 +210,42 @@ def detection_panel(image, truth, pred, heatmap, title='', class_names=()):
     Returns:
         Figure: See :func:`save_figure`.
     """
-    height, width = image.shape[:2]
-    scale = _PANEL_PIXELS / width
-    panel = np.array([width, height]) * scale / _DPI  # inches
-    head, foot, gap = 0.62, 0.42, 0.08
-    size = (3 * panel[0] + 4 * gap, panel[1] + head + foot)
-    figure = Figure(figsize=size, dpi=_DPI, facecolor='white')
-    FigureCanvasAgg(figure)
-
-    def axes(column, shown, caption):
-        area = figure.add_axes((
-            (gap + column * (panel[0] + gap)) / size[0], foot / size[1],
-            panel[0] / size[0], panel[1] / size[1]))
-        area.imshow(shown, interpolation='lanczos', extent=(0, width, height, 0))
-        area.set_axis_off()
-        area.set_title(caption, fontsize=10, pad=4, loc='left')
-        return area
-
-    match = _match_by_class(pred, truth)
-    found = np.zeros(len(truth['bboxes']), dtype=bool)
-    found[match[match >= 0]] = True
-    right = match >= 0
-
-    first = axes(0, image, f'Ground truth: {len(found)} boxes')
-    _draw_boxes(first, truth['bboxes'], np.where(found, TRUTH, MISSED), scale)
-    second = axes(1, image, f'Predictions: {len(right)} boxes, {int(right.sum())} right, '
-                  f'{int((~found).sum())} missed')
-    texts = [_label(score, label, class_names)
-             for score, label in zip(pred['scores'], pred['labels'], strict=True)]
-    _draw_boxes(second, pred['bboxes'], np.where(right, FOUND, WRONG), scale, texts)
-    # Short trainings find the right places with low probabilities; the colour bar says so.
-    top = float(np.clip(np.ceil(heatmap.max(initial=0) * 10) / 10, 0.2, 1))
-    third = axes(2, heatmap_overlay(image, heatmap, top), 'Centre heat map')
-
-    figure.suptitle(title, fontsize=11, fontweight='bold', x=gap / size[0], ha='left',
-                    y=1 - 0.09 / size[1], va='top')
-    _legend(first, [(TRUTH, 'found'), (MISSED, 'missed')])
-    _legend(second, [(FOUND, 'right (IoU ≥ 0.5)'), (WRONG, 'wrong')])
-    bar = figure.add_axes((third.get_position().x0, (foot - 0.17) / size[1],
-                           panel[0] * 0.45 / size[0], 0.09 / size[1]))
-    figure.colorbar(ScalarMappable(Normalize(0, top), _HEAT), cax=bar, orientation='horizontal',
-                    ticks=(0, top / 2, top))
-    bar.tick_params(labelsize=7, length=2, pad=1)
-    bar.text(1.1, 0.5, "probability of an object's centre", fontsize=8, va='center',
-             transform=bar.transAxes)
-    return figure
+    panels = Triptych(image.shape[:2], title)
+    matches = match_by_class(box_ious(pred['bboxes'], truth['bboxes']), pred, truth)
+    panels.add_truth(image, truth, matches, 'boxes')
+    panels.add_predictions(image, pred, truth, matches, 'boxes', 'IoU ≥ 0.5', class_names)
+    panels.add_center_heatmap(image, heatmap)
+    return panels.figure
 
 
-def _match_by_class(pred, truth):
-    """:func:`match_boxes` within each class."""
-    match = np.full(len(pred['bboxes']), -1, dtype=np.int64)
-    for label in np.unique(pred['labels']):
-        of_pred = np.flatnonzero(pred['labels'] == label)
-        of_truth = np.flatnonzero(truth['labels'] == label)
-        pairs = match_boxes(pred['bboxes'][of_pred], truth['bboxes'][of_truth])
-        match[of_pred[pairs >= 0]] = of_truth[pairs[pairs >= 0]]
-    return match
+def label_of(score, label, class_names):
+    """What is written at a predicted box: the score, after the class if there are several.
 
+    Args:
+        score (float): In [0, 1].
+        label (int): The class.
+        class_names (Sequence[str]): Of all classes.
 
-def _label(score, label, class_names):
+    Returns:
+        str
+    """
     text = f'{score:.2f}'.removeprefix('0')
     return f'{class_names[label]} {text}' if len(class_names) > 1 else text
 
 
-def _draw_boxes(axes, bboxes, colors, scale, texts=None):
-    """Draw boxes; thinner where they are many, with texts where there is room for them.
+def draw_boxes(axes, bboxes, colors, points_per_pixel, texts=None, line_width=None):
+    """Draw boxes, with texts where there is room for them.
 
     Args:
         axes (Axes): With image pixels as its units.
         bboxes (ndarray[N, 4]): xyxy.
-        colors (ndarray[N]): Names.
-        scale (float): Pixels of the picture per pixel of the image.
+        colors (Sequence[N]): Names or RGB in [0, 1].
+        points_per_pixel (float): Typographic points of the picture per pixel of the image.
         texts (list[str], optional): One for each box.
+        line_width (float, optional): Points. None: thinner where boxes are many.
     """
-    line_width = float(np.clip(1.9 - len(bboxes) / 100, 0.8, 1.6))
+    if line_width is None:
+        line_width = float(np.clip(1.9 - len(bboxes) / 100, 0.8, 1.6))
     dark = withStroke(linewidth=line_width + 0.9, foreground='black', alpha=0.55)
     # The best are drawn last, on top of the others.
     for index in reversed(range(len(bboxes))):
@@ -198,7 +255,7 @@ def _draw_boxes(axes, bboxes, colors, scale, texts=None):
             linewidth=line_width, joinstyle='round', path_effects=[dark]))
         if texts:
             # Half a point per character and point of size: at most as wide as the box.
-            points = (x2 - x1) * scale * 72 / _DPI
+            points = (x2 - x1) * points_per_pixel
             size = min(7.5, points / (0.6 * max(len(texts[index]), 3)))
             if size >= _SMALLEST_TEXT:
                 axes.text(max(x1, 0) + 1, max(y1, 0) + 1, texts[index], fontsize=size,
@@ -206,12 +263,21 @@ def _draw_boxes(axes, bboxes, colors, scale, texts=None):
                           path_effects=[withStroke(linewidth=1.2, foreground='#102018')])
 
 
-def _legend(axes, entries):
-    """One row of coloured names below a panel."""
+def legend(axes, entries, rows=1):
+    """Coloured names below a panel.
+
+    Args:
+        axes (Axes): Of the panel.
+        entries (list[tuple]): Colour and name of each.
+        rows (int): One or two.
+    """
+    outline = withStroke(linewidth=3.8, foreground='#606060')
     axes.legend(
-        handles=[Line2D([], [], color=color, linewidth=3, label=name) for color, name in entries],
-        loc='upper left', bbox_to_anchor=(0, 0), ncols=len(entries), frameon=False,
-        fontsize=8, borderpad=0.3, borderaxespad=0.2, handlelength=1.2, columnspacing=1.4)
+        handles=[Line2D([], [], color=color, linewidth=3, label=name, path_effects=[outline])
+                 for color, name in entries],
+        loc='upper left', bbox_to_anchor=(0, 0), ncols=-(-len(entries) // rows), frameon=False,
+        fontsize=8 if rows == 1 else 7, borderpad=0.3, borderaxespad=0.2, handlelength=1.2,
+        columnspacing=1.4, labelspacing=0.25)
 
 
 def save_figure(figure, path):
