@@ -33,7 +33,10 @@ PROMISED = {
     'official/ctdet_pascal_dla_384', 'official/ctdet_pascal_dla_512',
     'official/ctdet_pascal_resdcn18_384', 'official/ctdet_pascal_resdcn18_512',
     'official/ctdet_pascal_resdcn101_384', 'official/ctdet_pascal_resdcn101_512',
-    'bubbliiiing/resnet50_voc', 'bubbliiiing/hourglass_coco'}
+    'bubbliiiing/resnet50_voc', 'bubbliiiing/hourglass_coco', 'centernet_pose_dla34_140e_coco',
+    'centernet_pose_r50_dlaup_140e_coco', 'centernet_pose_lite0_140e_coco',
+    *(f'official/multi_pose_{net}_{length}' for net in ('dla', 'hg') for length in ('1x', '3x'))}
+POSE = [path for path in FINAL if 'pose' in path.stem]
 # What mmengine reads from a config: the Runner's arguments, the config machinery's own, and
 # what tools read.
 KNOWN_KEYS = {
@@ -115,18 +118,35 @@ def test_types_exist_and_say_whose_they_are(path, known):
     assert list(wrong_types(Config.fromfile(path).to_dict(), known)) == []
 
 
+BUILT = {}
+
+
+def built(cfg):
+    """A config's model without storage, and the shapes of its stacks' outputs for an image of
+    128 x 256 pixels. Equal models are built once."""
+    key = str(cfg.model)
+    if key not in BUILT:
+        with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.device('meta'):
+            model = mmengine.registry.MODELS.build(cfg.model).to('meta')
+            outputs, = model(torch.empty(1, 3, 128, 256), mode='tensor')
+        BUILT[key] = model, [
+            {name: tuple(value.shape) for name, value in output.items()} for output in outputs]
+    return BUILT[key]
+
+
 @pytest.mark.parametrize('path', FINAL, ids=config_id)
 def test_model_builds(path):
     cfg = Config.fromfile(path)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.device('meta'):
-        model = mmengine.registry.MODELS.build(cfg.model).to('meta')
-        # A map of a quarter of the input's size comes out of every stack.
-        outputs, = model(torch.empty(1, 3, 128, 256), mode='tensor')
+    model, outputs = built(cfg)
     assert len(outputs) == cfg.model.bbox_head.get('num_stacks', 1)
-    classes = model.bbox_head.num_classes
-    for output in outputs:
-        assert {name: tuple(value.shape) for name, value in output.items()} == dict(
-            heatmap=(1, classes, 32, 64), wh=(1, 2, 32, 64), offset=(1, 2, 32, 64))
+    channels = dict(heatmap=model.bbox_head.num_classes, wh=2, offset=2)
+    if path in POSE:
+        joints = model.bbox_head.num_keypoints
+        channels.update(
+            keypoint_displacement=2 * joints, keypoint_heatmap=joints, keypoint_offset=2)
+    # A map of a quarter of the input's size comes out of every stack.
+    expected = {name: (1, count, 32, 64) for name, count in channels.items()}
+    assert all(output == expected for output in outputs)
     assert type(model).__module__.startswith('mmdet_centernet.')
     classes = cfg.train_dataloader.dataset.get('dataset', cfg.train_dataloader.dataset).get(
         'metainfo', {}).get('classes')
@@ -201,6 +221,10 @@ OFFICIAL = {
     'ctdet_coco_dla_1x': (128, 5e-4, 140, [90, 120], 512),
     'ctdet_coco_dla_2x': (128, 5e-4, 230, [180, 210], 512),
     'ctdet_coco_hg': (24, 2.5e-4, 50, [40], 512),
+    'multi_pose_dla_1x': (128, 5e-4, 140, [90, 120], 512),
+    'multi_pose_dla_3x': (128, 5e-4, 320, [270, 300], 512),
+    'multi_pose_hg_1x': (24, 2.5e-4, 50, [40], 512),
+    'multi_pose_hg_3x': (24, 2.5e-4, 150, [130], 512),
     **{f'ctdet_pascal_{net}_{side}': (32, 1.25e-4, 70, [45, 60], side)
        for net in ('dla', 'resdcn18', 'resdcn101') for side in (384, 512)}}
 
@@ -209,7 +233,7 @@ OFFICIAL = {
 def test_official_recipe(name):
     batch, rate, epochs, drops, side = OFFICIAL[name]
     cfg = Config.fromfile(CONFIGS / f'official/{name}.py')
-    coco = '_coco_' in name
+    coco, pose = '_pascal_' not in name, 'pose' in name
     assert cfg.auto_scale_lr.base_batch_size == batch
     assert batch % cfg.train_dataloader.batch_size == 0
     assert cfg.optim_wrapper.to_dict() == dict(
@@ -226,17 +250,32 @@ def test_official_recipe(name):
     assert preprocessor.std == pytest.approx([255 * value for value in std], rel=1e-9)
     assert preprocessor.bgr_to_rgb is False
     head = cfg.model.bbox_head
-    weight = 0.5 if name == 'ctdet_coco_hg' else 1  # losses of two stacks are averaged there
-    assert head.loss_center_heatmap.loss_weight == weight
-    assert head.loss_wh.loss_weight == 0.1 * weight
-    assert head.loss_offset.loss_weight == weight
-    assert head.num_classes == (80 if coco else 20)
+    weight = 0.5 if '_hg' in name else 1  # losses of two stacks are averaged there
+    weights = {key: loss.loss_weight for key, loss in head.items() if key.startswith('loss_')}
+    joints = ('keypoint_displacement', 'keypoint_heatmap', 'keypoint_offset') if pose else ()
+    assert weights == dict(
+        {f'loss_{part}': weight for part in ('center_heatmap', 'offset', *joints)},
+        loss_wh=0.1 * weight)
+    assert head.loss_center_heatmap.min_probability == 1e-4
+    assert [head.coder[key] for key in ('stride', 'radius', 'min_overlap', 'shared_cells')] == [
+        4, 'official', 0.7, 'all']
+    if pose:
+        assert head.num_keypoints == 17
+        assert head.loss_keypoint_heatmap == head.loss_center_heatmap
+    else:
+        assert head.normalizer == 'objects'
+    assert head.num_classes == (1 if pose else 80 if coco else 20)
     assert head.feat_channels == (64 if 'res' in name else 256)
     datasets = cfg.train_dataloader.dataset.get('datasets', [cfg.train_dataloader.dataset])
     for dataset in datasets:
         crop, = (step.crop_size for step in dataset.pipeline if 'crop_size' in step)
         assert crop == (side, side)
-        if coco:
+        if pose:
+            assert dataset.type == 'mmdet_centernet.CocoPoseDataset'
+            # Its file holds people alone: who has no annotation has nobody in it.
+            assert dataset.filter_cfg == dict(filter_empty_gt=True)
+            assert dataset.get('crowd_as_objects', True)
+        elif coco:
             assert dataset.crowd_as_objects and dataset.filter_cfg is None
     sizing = [step.to_dict() for step in cfg.test_dataloader.dataset.pipeline
               if 'Center' in step.type]
@@ -244,6 +283,24 @@ def test_official_recipe(name):
         dict(type='mmdet_centernet.CenterPad', pad_mask=127 if 'hg' in name else 31) if coco
         else dict(type='mmdet_centernet.CenterResize', size=(side, side))]
     assert cfg.val_dataloader.dataset.pipeline == cfg.test_dataloader.dataset.pipeline
+    detector = 'ctdet_coco_hg' if '_hg' in name else 'ctdet_coco_dla_2x'
+    assert cfg.load_from == (f'data/pretrained/{detector}.pth' if pose else None)
+
+
+@pytest.mark.parametrize('path', POSE, ids=config_id)
+def test_pose_configs_load_measure_and_draw_joints(path):
+    cfg = Config.fromfile(path)
+    dataset = cfg.train_dataloader.dataset
+    train = [step.type.rpartition('.')[2] for step in dataset.get('dataset', dataset).pipeline]
+    test = [step.type.rpartition('.')[2] for step in cfg.test_dataloader.dataset.pipeline]
+    assert train[:4] == ['LoadImage', 'LoadAnnotations', 'LoadKeypoints', 'CenterAffine']
+    assert test[2:] == ['LoadAnnotations', 'LoadKeypoints', 'PackPoseInputs']
+    assert train[-1] == 'PackPoseInputs'
+    evaluator = cfg.test_evaluator
+    assert evaluator.type == 'mmdet_centernet.CocoKeypointMetric'
+    assert evaluator.metric == ['keypoints', 'bbox']
+    assert evaluator.ann_file == cfg.data_root + cfg.test_dataloader.dataset.ann_file
+    assert cfg.visualizer.type == 'mmdet_centernet.PoseLocalVisualizer'
 
 
 @pytest.mark.parametrize('path', FINAL, ids=config_id)

@@ -14,6 +14,8 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from test_configs import CONFIGS, FINAL, config_id
 
+from mmdet_centernet.datasets import CocoPoseDataset
+
 SIDE = 128
 WIDTH, HEIGHT = 100, 70
 BOX = (20, 10, 70, 50)  # xyxy
@@ -25,7 +27,9 @@ SLOW = {
     'centernet_r18_dcn_tree_crowns', 'bubbliiiing/hourglass_coco', 'official/ctdet_coco_dla_2x',
     'official/ctdet_coco_hg', 'official/ctdet_coco_resdcn101', 'official/ctdet_pascal_dla_384',
     'official/ctdet_pascal_resdcn18_384', 'official/ctdet_pascal_resdcn101_384',
-    'official/ctdet_pascal_resdcn101_512'}
+    'official/ctdet_pascal_resdcn101_512', 'centernet_pose_dla34_140e_coco',
+    'centernet_pose_r50_dlaup_140e_coco', 'official/multi_pose_dla_1x',
+    'official/multi_pose_dla_3x', 'official/multi_pose_hg_1x', 'official/multi_pose_hg_3x'}
 
 
 def write_images(folder, names):
@@ -36,18 +40,23 @@ def write_images(folder, names):
         cv2.imwrite(str(folder / name), image)
 
 
-def write_coco(root, classes, splits):
+def write_coco(root, classes, splits, joints=()):
     x1, y1, x2, y2 = BOX
     names = ['000000000001.jpg', '000000000002.jpg']
-    (root / 'annotations').mkdir(parents=True)
+    (root / 'annotations').mkdir(parents=True, exist_ok=True)
+    category, annotation = {}, {}
+    if joints:
+        category = dict(keypoints=list(joints), skeleton=[[1, 2]])
+        annotation = dict(num_keypoints=len(joints), keypoints=[
+            value for i in range(len(joints)) for value in (x1 + 2 * i, y1 + 2 * i, 2)])
     for ann_file, folder in splits:
         write_images(root / folder, names)
         (root / 'annotations' / ann_file).write_text(json.dumps(dict(
             images=[dict(id=i, file_name=name, width=WIDTH, height=HEIGHT)
                     for i, name in enumerate(names)],
-            categories=[dict(id=i, name=name) for i, name in enumerate(classes)],
+            categories=[dict(category, id=i, name=name) for i, name in enumerate(classes)],
             annotations=[
-                dict(id=i + 1, image_id=i, category_id=0, iscrowd=0,
+                dict(annotation, id=i + 1, image_id=i, category_id=0, iscrowd=0,
                      bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1))
                 for i in range(len(names))])))
 
@@ -73,6 +82,10 @@ def project_data(tmp_path_factory):
     root = tmp_path_factory.mktemp('project')
     write_coco(root / 'data/coco', CocoDataset.METAINFO['classes'], (
         ('instances_train2017.json', 'train2017'), ('instances_val2017.json', 'val2017')))
+    write_coco(root / 'data/coco', ['person'], (
+        ('person_keypoints_train2017.json', 'train2017'),
+        ('person_keypoints_val2017.json', 'val2017')),
+        CocoPoseDataset.METAINFO['keypoint_name2id'])
     write_coco(root / 'data/tree_crowns', ['tree'], (
         ('train.json', 'train'), ('val.json', 'val'), ('test.json', 'test')))
     write_voc(root / 'data/VOCdevkit')
@@ -120,6 +133,7 @@ def train_a_step(path, work_dir, epochs=1, **options):
     cfg = Config.fromfile(path)
     cfg.merge_from_dict(options)
     cfg.work_dir = str(work_dir)
+    cfg.load_from = None
     if 'init_cfg' in cfg.model.backbone:
         cfg.model.backbone.init_cfg = None
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
@@ -151,14 +165,21 @@ def check(runner, keep, before):
                if not torch.equal(value, before[name])]
     assert any(name.startswith('bbox_head') for name in changed)
     assert len(keep.predictions) == len(runner.val_dataloader.dataset)
+    pose = 'num_keypoints' in runner.cfg.model.bbox_head
     for sample in keep.predictions:
         found = sample.pred_instances
         assert 0 < len(found.scores) <= runner.cfg.model.test_cfg.max_per_img
         assert torch.isfinite(found.bboxes).all()
         assert found.labels.max() < runner.cfg.model.bbox_head.num_classes
         assert tuple(sample.ori_shape) == (HEIGHT, WIDTH)
+        if pose:
+            joints = runner.cfg.model.bbox_head.num_keypoints
+            assert found.keypoints.shape == (len(found), joints, 2)
+            assert torch.isfinite(found.keypoints).all()
+            assert found.keypoint_scores.shape == (len(found), joints)
     scalars = runner.message_hub.log_scalars
     assert 'val/coco/bbox_mAP' in scalars or 'val/pascal_voc/mAP' in scalars
+    assert ('val/coco/AP' in scalars) == pose
     return changed
 
 
