@@ -77,6 +77,12 @@ def choose_start(config, args, is_main):
     if start:
         start = config.load_from = cli.local_checkpoint(start)
     if start and is_local(start):
+        if not os.path.exists(start):
+            raise UserError(
+                f'load_from={start}, from which the training is to start, does not exist: put '
+                'the checkpoint there (docs/weights.md: how to convert published ones), name '
+                'another with --cfg-options load_from=FILE, or start without one with '
+                '--cfg-options load_from=None')
         cli.checked_checkpoint(start)
         if os.path.dirname(os.path.abspath(start)) == os.path.abspath(config.work_dir):
             raise UserError(f'load_from={start} lies in the work-dir, whose checkpoints the '

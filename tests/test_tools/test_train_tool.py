@@ -196,18 +196,36 @@ def test_start_from_other_number_of_classes_says_what_was_left_out(
     assert '2 of another shape (bbox_head.stacks.0.heatmap.2.weight' in lines[0]
 
 
-def test_start_from_a_stranger_is_refused(tool, tiny_data, tmp_path, capsys):
-    torch.save({'state_dict': {'fc.weight': torch.zeros(2)}}, tmp_path / 'stranger.pth')
+@pytest.mark.parametrize('names, expected', [
+    (['fc.weight'], 'fc.weight'),
+    # The original's, before conversion.
+    (['base.level5.x', 'dla_up.x', 'ida_up.x', 'hm.x'],
+     'is to be converted first: python tools/model_converters/convert_checkpoint.py'),
+])
+def test_start_from_a_stranger_is_refused(tool, tiny_data, tmp_path, capsys, names, expected):
+    torch.save({'state_dict': {name: torch.zeros(2) for name in names}},
+               tmp_path / 'stranger.pth')
     config = write_config(tmp_path, tiny_data, 'strange.py')
     assert tool('train.py', config, '--work-dir', tmp_path / 'work', '--cfg-options',
                 f'load_from={tmp_path / "stranger.pth"}') == 1
     error = last_error(capsys)
-    assert 'stranger.pth is not of this model' in error and 'fc.weight' in error
+    assert 'stranger.pth is not of this model' in error and expected in error
+
+
+def test_a_start_that_is_not_there_says_what_to_do(tool, tiny_data, tmp_path, capsys):
+    config = write_config(
+        tmp_path, tiny_data, 'gone.py', extra="\nload_from = 'data/pretrained/gone.pth'\n")
+    assert tool('train.py', config, '--work-dir', tmp_path / 'work') == 1
+    error = last_error(capsys)
+    assert 'load_from=data/pretrained/gone.pth' in error and 'docs/weights.md' in error
+    assert not (tmp_path / 'work').exists()
 
 
 def test_resume_without_anything_starts(tool, tiny_data, tmp_path, capsys):
-    config = write_config(tmp_path, tiny_data, 'fresh.py', epochs=1)
-    assert tool('train.py', config, '--work-dir', tmp_path / 'work', '--resume') == 0
+    config = write_config(
+        tmp_path, tiny_data, 'fresh.py', epochs=1, extra="\nload_from = 'gone.pth'\n")
+    assert tool('train.py', config, '--work-dir', tmp_path / 'work', '--resume',
+                '--cfg-options', 'load_from=None') == 0
     assert 'nothing to resume' in capsys.readouterr().out
 
 
