@@ -9,6 +9,7 @@ from mmengine.registry import init_default_scope
 
 from mmdet_centernet.apis import convert_checkpoint
 from mmdet_centernet.apis.checkpoint import read_checkpoint
+from mmdet_centernet.datasets.skeleton import COCO_SKELETON
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.ops.deform_conv import modulated_deform_conv2d
 
@@ -158,6 +159,38 @@ def test_names_of_a_data_set_class(tmp_path):
     config = Config.fromfile(write_config(tmp_path, extra=(
         "test_dataloader = dict(dataset=dict(type='mmdet_centernet.CocoDataset'))")))
     assert convert_checkpoint.dataset_meta({}, config, 80)['classes'][0] == 'person'
+
+
+PAIR = ("metainfo=dict(classes=('stick', ), sigmas=[.1, .2], keypoint_info={"
+        "0: dict(name='l_end', color=[1, 2, 3]), 1: dict(name='r_end')})")
+
+
+@pytest.mark.parametrize('meta, data, num_keypoints, expected', [
+    ({}, '', 17, ('person', 17)),
+    ({}, '', None, ('person', None)),  # a detector's classes, no skeleton
+    ({}, '', 5, None),  # the default skeleton is not the model's, nor then its class
+    ({}, PAIR, 2, ('stick', 2)),
+    ({}, PAIR, 3, None),
+    ({}, "metainfo=dict(classes=('stick', ))", 2, ('stick', None)),  # the file alone knows it
+    (dict(dataset_meta=dict(classes=('stick', ), **COCO_SKELETON)), PAIR, 17, ('stick', 17)),
+    (dict(dataset_meta=dict(classes=('stick', ), **COCO_SKELETON)), PAIR, 2, ('stick', 2)),
+])
+def test_names_of_joints(tmp_path, meta, data, num_keypoints, expected):
+    config = Config.fromfile(write_config(tmp_path, extra=(
+        f"test_dataloader = dict(dataset=dict(type='mmdet_centernet.CocoPoseDataset', {data}))")))
+    found = convert_checkpoint.dataset_meta(meta, config, 1, num_keypoints)
+    assert (found and (found['classes'][0], found.get('num_keypoints'))) == expected
+    if found:
+        assert {'classes'} <= found.keys() <= {'classes', 'palette', *COCO_SKELETON}
+        # Plain data, which a file of weights may hold.
+        torch.save(found, tmp_path / 'meta.pth')
+        assert torch.load(tmp_path / 'meta.pth', weights_only=True) == found
+    if expected == ('stick', 2):
+        assert found['flip_pairs'] == [(0, 1)] and found['sigmas'] == [0.1, 0.2]
+        assert found['keypoint_colors'][0] == (1, 2, 3)
+        assert found['keypoint_id2name'] == {0: 'l_end', 1: 'r_end'}
+    if expected == ('person', 17):
+        assert {key: found[key] for key in COCO_SKELETON} == COCO_SKELETON
 
 
 def test_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch):
