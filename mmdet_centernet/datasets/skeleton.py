@@ -93,8 +93,8 @@ def parse_skeleton(keypoint_info=None, skeleton_info=None, flip_pairs=None, sigm
         UserError: if there are no names, or parts do not fit together.
     """
     joints = names = None
-    if category is not None:
-        names = _check_names(category.get('keypoints'), source)
+    if category is not None or keypoint_info is None:
+        names = _check_names((category or {}).get('keypoints'), source)
     if keypoint_info is not None:
         joints = _by_id(keypoint_info, KEYPOINT_INFO)
         in_file = names

@@ -16,17 +16,20 @@ class LoadKeypoints(BaseTransform):
     the original image, (x, y)), ``gt_keypoints_visible`` (float32 [N, K]: 0 not labelled, 1
     hidden, 2 visible), and ``keypoints_homography``: the ``homography_matrix`` that the
     joints belong to, which is that of the moment and then follows what moves the joints.
+    A sample without ``instances``, as an inferencer's, stays as it is.
 
     Raises:
         UserError: if the data set gives no joints.
     """
 
     def transform(self, results):
+        if 'instances' not in results:
+            return results
         if 'flip_indices' not in results:
             raise UserError(
                 f'{results.get("img_path", "this sample")} comes from a data set without '
                 'joints: use mmdet_centernet.CocoPoseDataset, or leave LoadKeypoints out')
-        instances = results.get('instances', [])
+        instances = results['instances']
         count = len(results['flip_indices'])
         results['gt_keypoints'] = np.array(
             [instance['keypoints'] for instance in instances], np.float32).reshape(-1, count, 2)
