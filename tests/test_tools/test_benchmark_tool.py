@@ -15,12 +15,12 @@ def benchmark():
     return module
 
 
-@pytest.mark.parametrize('name', ['encode', 'loss', 'decode', 'train', 'predict', 'tta'])
+@pytest.mark.parametrize('name', ['encode', 'loss', 'decode', 'train', 'predict', 'tta', 'pose'])
 def test_both_sides_of_a_row_run(benchmark, name):
     """At a small size: both sides of every pair do their work."""
     build = getattr(benchmark, f'{name}_row')
     small = dict(height=40, width=50) if name == 'tta' else dict(batch=1, size=64)
-    if name in ('train', 'predict', 'tta'):
+    if name in ('train', 'predict', 'tta', 'pose'):
         small['use_dcn'] = False
     for run in build(**small):
         run()

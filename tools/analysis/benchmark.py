@@ -3,7 +3,8 @@
 Each pair does the same work on the same data, in turn, so that a busy machine slows both;
 what counts is the ratio. MMDetection's DCNv2 needs mmcv's compiled operations: without
 them the rows ``train step`` and ``predict`` compare the models without DCN. The row ``tta``
-compares multi-scale flip testing with the network's forward passes that it consists of.
+compares multi-scale flip testing with the network's forward passes that it consists of, the
+row ``pose`` the decoding of poses with the network that puts them out.
 
     python tools/analysis/benchmark.py              # every row
     python tools/analysis/benchmark.py encode loss  # these rows
@@ -38,6 +39,8 @@ from mmdet_centernet.models.test_time_augs import CenterNetTTAModel
 
 CLASSES = 80
 STRIDE = 4
+# Rows whose second side is a network, and what the first is.
+RATIOS = dict(tta='all', pose='decoding')
 TEST_CFG = dict(topk=100, local_maximum_kernel=3, max_per_img=100)
 
 
@@ -178,6 +181,30 @@ def tta_row(height=375, width=500, use_dcn=True):
             lambda: [model(batch, mode='tensor') for batch in batches]))
 
 
+def pose_row(batch=16, size=512, use_dcn=True):
+    """Poses from network outputs full of peaks, and DLA-34 that puts them out."""
+    torch.manual_seed(0)
+    model = CenterNet(
+        dict(type='mmdet_centernet.DLA', variant='dla34'),
+        dict(type='mmdet_centernet.DLAUp', in_channels=(64, 128, 256, 512),
+             in_strides=(4, 8, 16, 32), use_dcn=use_dcn),
+        ConfigDict(type='mmdet_centernet.CenterNetPoseHead', in_channels=64, feat_channels=256),
+        test_cfg=ConfigDict(TEST_CFG)).eval()
+    head = model.bbox_head
+    inputs = torch.randn(batch, 3, size, size)
+    side, keypoints = size // STRIDE, head.num_keypoints
+    output = dict(
+        heatmap=torch.randn(batch, 1, side, side) - 1,
+        keypoint_heatmap=torch.randn(batch, keypoints, side, side) - 1,
+        keypoint_displacement=torch.randn(batch, 2 * keypoints, side, side) * 10,
+        **{name: torch.rand(batch, 2, side, side) * high
+           for name, high in (('wh', 40), ('offset', 1), ('keypoint_offset', 1))})
+    metas = [sample.metainfo for sample in samples(batch, size, 1)]
+    return (
+        torch.inference_mode()(lambda: head.predict_by_feat([output], metas)),
+        torch.inference_mode()(lambda: model(inputs, mode='tensor')))
+
+
 def rows(use_dcn):
     """(group, title, function that builds the pair)."""
     name = 'R18-DCN' if use_dcn else 'R18'
@@ -193,6 +220,7 @@ def rows(use_dcn):
     yield ('train', f'{name} training step, 8 x 256x256', lambda: train_row(use_dcn=use_dcn))
     yield ('predict', f'{name} predict, 1 x 512x512', lambda: predict_row(use_dcn=use_dcn))
     yield ('tta', 'R18-DCN, five scales and mirrored, 500x375', tta_row)
+    yield ('pose', 'DLA-34, 17 joints, 16 x 512x512', pose_row)
 
 
 def measure(pair, repeats, seconds):
@@ -228,7 +256,7 @@ def print_table(first, second, ratio, lines):
 
 def main(argv=None):
     """Parse arguments, run the rows, print a Markdown table."""
-    groups = ('encode', 'loss', 'decode', 'train', 'predict', 'tta')
+    groups = ('encode', 'loss', 'decode', 'train', 'predict', *RATIOS)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('rows', nargs='*', choices=[*groups, []], help='default: all')
@@ -240,7 +268,7 @@ def main(argv=None):
     compiled = sys.modules['mmcv._ext'].__spec__.origin != 'mmdet_centernet'
 
     chosen = [row for row in rows(compiled) if not args.rows or row[0] in args.rows]
-    lines, tta_lines = [], []
+    lines, ratio_lines = [], {}
     console = Console(stderr=True)
     for group, title, build in track(chosen, 'measuring', console=console, transient=True):
         logging.disable(logging.WARNING)  # what mmengine says of every parameter it starts
@@ -249,8 +277,8 @@ def main(argv=None):
         finally:
             logging.disable(logging.NOTSET)
         first, second = measure(pair, args.repeats, args.seconds)
-        if group == 'tta':  # how many times slower than its parts, not faster than mmdet
-            tta_lines.append(table_line(title, first, second, second, first, digits=3))
+        if group in RATIOS:  # the first in terms of the second, not faster than mmdet
+            ratio_lines[group] = [table_line(title, first, second, second, first, digits=3)]
         else:
             lines.append(table_line(title, first, second, first, second, digits=1))
     packages = ', '.join(
@@ -260,8 +288,8 @@ def main(argv=None):
           f'{packages}; {CLASSES} classes\n')
     if lines:
         print_table('ours', 'mmdet', 'times faster', lines)
-    if tta_lines:
-        print_table('all', 'network alone', 'ratio', tta_lines)
+    for group, found in ratio_lines.items():
+        print_table(RATIOS[group], 'network alone', 'ratio', found)
     if not compiled and lines:
         print("Without mmcv's compiled operations mmdet has no DCNv2: the last rows are "
               'ResNet-18 without it.')
