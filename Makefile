@@ -6,6 +6,7 @@ VENV := .venv
 COMPILED_VENV := .venv-compiled
 PY := $(VENV)/bin/python
 WORK_DIR := work_dirs/demo
+POSE_WORK_DIR := work_dirs/demo_pose
 
 SET_UP_FROM := requirements.txt $(wildcard requirements/*.txt) setup.py
 # Python compiles what it imports; compiling all of PyTorch takes longer than the rest.
@@ -14,11 +15,12 @@ PIP_INSTALL := -m pip install --quiet --no-compile --disable-pip-version-check \
 NEEDED := --requirement requirements.txt --requirement requirements/demo.txt \
           --requirement requirements/tests.txt --requirement requirements/lint.txt
 
-.PHONY: help demo test lint test-compiled clean
+.PHONY: help demo demo-pose test lint test-compiled clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo           train a tree detector on real aerial photos and draw what it finds'
+	@echo 'make demo-pose      train human pose on drawn figures and draw the skeletons it finds'
 	@echo 'make test           run the tests'
 	@echo 'make lint           run ruff and mypy'
 	@echo 'make test-compiled  build mmcv with its compiled operations and run the tests with it'
@@ -78,6 +80,14 @@ demo: $(VENV)/.ready
 	  "$$(cat $(WORK_DIR)/last_checkpoint)" --work-dir $(WORK_DIR)
 	@$(PY) tools/demo_pictures.py configs/centernet_lite0_tree_crowns.py \
 	  "$$(cat $(WORK_DIR)/last_checkpoint)" --out-dir $(WORK_DIR)
+
+demo-pose: $(VENV)/.ready
+	@$(PY) tools/dataset_converters/figures.py
+	@$(PY) tools/train.py configs/centernet_pose_lite0_figures.py --work-dir $(POSE_WORK_DIR)
+	@$(PY) tools/test.py configs/centernet_pose_lite0_figures.py \
+	  "$$(cat $(POSE_WORK_DIR)/last_checkpoint)" --work-dir $(POSE_WORK_DIR)
+	@$(PY) tools/demo_pictures.py configs/centernet_pose_lite0_figures.py \
+	  "$$(cat $(POSE_WORK_DIR)/last_checkpoint)" --out-dir $(POSE_WORK_DIR)
 
 test: $(VENV)/.ready
 	@$(PY) -m pytest
