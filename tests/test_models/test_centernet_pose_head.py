@@ -20,7 +20,11 @@ from test_pose_coder import (
 )
 
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.models.dense_heads import CenterNetPoseHead
+from mmdet_centernet.models.dense_heads import (
+    CenterNetPoseHead,
+    base_center_head,
+    centernet_pose_head,
+)
 
 HEIGHT, WIDTH = 13, 18
 PAIRS = [(1, 2), (3, 4)]
@@ -129,6 +133,32 @@ def test_stacks_add_up():
             for output in outputs]
     for name, value in both.items():
         assert value.item() == pytest.approx(float(each[0][name] + each[1][name]))
+
+
+@pytest.mark.parametrize('dense', [False, True], ids=['centres', 'dense'])
+def test_halves_of_a_batch_average_to_the_whole(dense, monkeypatch):
+    """Two processes with an image each, one of them empty, as one process with both."""
+    head, scenes, outputs = make_head(dense), make_scenes(4, 0), make_outputs(2)
+    whole = head.loss_by_feat([outputs], instances_of(scenes), metas_of((0, 0)))
+
+    def half(image):
+        return head.loss_by_feat(
+            [{name: value[image:image + 1] for name, value in outputs.items()}],
+            instances_of(scenes[image:image + 1]), metas_of((0, )))
+
+    counts = []
+    monkeypatch.setattr(
+        centernet_pose_head, 'reduce_mean', lambda value: counts.append(value) or value)
+    half(0), half(1)
+    assert len(counts) == 2  # one message for each process
+    monkeypatch.setattr(
+        centernet_pose_head, 'reduce_mean', lambda _: (counts[0] + counts[1]) / 2)
+    monkeypatch.setattr(base_center_head, 'get_world_size', lambda: 2)
+    halves = [half(0), half(1)]
+    for name, value in whole.items():
+        mean = (halves[0][name] + halves[1][name]) / 2
+        # The 1e-4 of the divisors counts once for each process.
+        assert float(mean) == pytest.approx(float(value), rel=1e-4), name
 
 
 def test_images_without_a_matrix_are_upright():
