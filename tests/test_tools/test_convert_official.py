@@ -76,7 +76,7 @@ def assert_equal(found, expected):
 @pytest.mark.parametrize('entry, config', [
     ('ctdet/res_18', 'ctdet_coco_res18'), ('ctdet/resdcn_18', 'ctdet_coco_resdcn18'),
     ('ctdet/resdcn_101', 'ctdet_coco_resdcn101'), ('ctdet/dla_34', 'ctdet_coco_dla_2x'),
-    ('ctdet/hourglass', 'ctdet_coco_hg')])
+    ('multi_pose/dla_34', 'multi_pose_dla_3x'), ('multi_pose/hourglass', 'multi_pose_hg_1x')])
 def test_round_trip(tool, tmp_path, entry, config):
     weights = filled(KEYS[entry])
     if entry == 'ctdet/dla_34':
@@ -88,8 +88,12 @@ def test_round_trip(tool, tmp_path, entry, config):
     round_trip(tool, f'official/{config}.py', weights, tmp_path)
     assert tool(TOOL, CONFIGS / f'official/{config}.py', tmp_path / 'wrapped.pth',
                 tmp_path / 'same.pth') == 0
-    assert_equal(read_checkpoint(tmp_path / 'same.pth')['state_dict'],
-                 read_checkpoint(tmp_path / 'ours.pth')['state_dict'])
+    ours = read_checkpoint(tmp_path / 'ours.pth')
+    assert_equal(read_checkpoint(tmp_path / 'same.pth')['state_dict'], ours['state_dict'])
+    meta = ours['meta']['dataset_meta']
+    assert meta['classes'][0] == 'person'
+    if 'pose' in config:
+        assert (len(meta['classes']), meta['num_keypoints'], len(meta['flip_pairs'])) == (1, 17, 8)
 
 
 @pytest.mark.parametrize('deformable', [False, True], ids=['res', 'resdcn'])
@@ -109,16 +113,13 @@ def test_round_trip_of_half_precision_without_counters(tool, tmp_path):
     round_trip(tool, 'official/ctdet_coco_res18.py', weights, tmp_path)
 
 
-@pytest.mark.parametrize('entry', ['multi_pose/dla_34', 'ddd/dla_34', 'multi_pose/hourglass'])
-def test_names_of_other_tasks(entry):
+def test_names_of_other_tasks():
     """Heads of any branches go both ways; the names are compared with DESIGN's by hand here."""
-    weights = filled(KEYS[entry])
+    weights = filled(KEYS['ddd/dla_34'])
     source = convert_checkpoint.recognise(weights)
     ours = {source.rename(name): value for name, value in weights.items()}
     branches = {name.split('.')[3] for name in ours if name.startswith('bbox_head')}
-    assert branches == ({'heatmap', 'wh', 'offset', 'keypoint_displacement', 'keypoint_heatmap',
-                         'keypoint_offset'} if entry.startswith('multi_pose') else
-                        {'heatmap', 'wh', 'offset', 'depth', 'orientation', 'dims'})
+    assert branches == {'heatmap', 'wh', 'offset', 'depth', 'orientation', 'dims'}
     assert_equal({source.table.to_theirs(name): value for name, value in ours.items()}, weights)
 
 
@@ -181,29 +182,59 @@ def test_what_the_original_cannot_express(tool, tmp_path, capsys, config, option
     assert not (tmp_path / 'back.pth').exists()
 
 
-@pytest.mark.parametrize('entry, classes, expected', [
-    ('ctdet/resdcn_18', 80, 'it fits configs/official/ctdet_coco_resdcn18.py'),
-    ('ctdet/dla_34', 80, 'it fits configs/official/ctdet_coco_dla_1x.py, '
+def of_counts(shapes, classes, joints):
+    """Shapes of another repository's network for these numbers of classes and joints."""
+    shapes = dict(shapes)
+    for branch, channels in (('hm.2', classes), ('head.cls_head.3', classes),
+                             ('hps.2', 2 * joints), ('hm_hp.2', joints)):
+        for name in (f'{branch}.weight', f'{branch}.bias'):
+            if name in shapes:
+                shapes[name] = [channels, *shapes[name][1:]]
+    return shapes
+
+
+@pytest.mark.parametrize('entry, classes, joints, expected', [
+    ('ctdet/resdcn_18', 80, 0, 'it fits configs/official/ctdet_coco_resdcn18.py'),
+    ('ctdet/dla_34', 80, 0, 'it fits configs/official/ctdet_coco_dla_1x.py, '
      'configs/official/ctdet_coco_dla_2x.py'),
-    ('ctdet/dla_34', 20, 'it fits configs/official/ctdet_pascal_dla_384.py, '
+    ('ctdet/dla_34', 20, 0, 'it fits configs/official/ctdet_pascal_dla_384.py, '
      'configs/official/ctdet_pascal_dla_512.py'),
-    ('ctdet/res_18', 3, 'it fits configs/official/ctdet_coco_res18.py with --cfg-options '
+    ('ctdet/res_18', 3, 0, 'it fits configs/official/ctdet_coco_res18.py with --cfg-options '
      'model.bbox_head.num_classes=3'),
-    ('bubbliiiing/resnet50', 20, 'it fits configs/bubbliiiing/resnet50_voc.py'),
-    ('ddd/dla_34', 3, 'DLA-34, DLA-Up with DCNv2, heads 256 wide for heatmap, depth, '
+    ('bubbliiiing/resnet50', 20, 0, 'it fits configs/bubbliiiing/resnet50_voc.py'),
+    ('ddd/dla_34', 3, 0, 'DLA-34, DLA-Up with DCNv2, heads 256 wide for heatmap, depth, '
      'orientation, dims, wh, offset, 3 classes; none of the configs that ship fits it'),
+    ('multi_pose/dla_34', 1, 17, 'DLA-34, DLA-Up with DCNv2, heads 256 wide for heatmap, wh, '
+     'keypoint_displacement, offset, keypoint_heatmap, keypoint_offset, 1 class, 17 joints; it '
+     'fits configs/official/multi_pose_dla_1x.py, configs/official/multi_pose_dla_3x.py'),
+    ('multi_pose/dla_34', 1, 5, 'configs/official/multi_pose_dla_3x.py with --cfg-options '
+     'model.bbox_head.num_keypoints=5'),
+    ('multi_pose/dla_34', 2, 5, 'configs/official/multi_pose_dla_3x.py with --cfg-options '
+     'model.bbox_head.num_classes=2 model.bbox_head.num_keypoints=5'),
 ])
 def test_without_a_config_it_says_which_fits(tool, tmp_path, capsys, monkeypatch, entry, classes,
-                                             expected):
-    shapes = {name: [classes, *shape[1:]] if name.startswith(('hm.2', 'head.cls_head.3'))
-              else shape for name, shape in KEYS[entry].items()}
-    torch.save(filled(shapes), tmp_path / 'theirs.pth')
+                                             joints, expected):
+    torch.save(filled(of_counts(KEYS[entry], classes, joints)), tmp_path / 'theirs.pth')
     monkeypatch.chdir(CONFIGS.parent)
     assert tool(TOOL, tmp_path / 'theirs.pth') == 0
-    assert expected in capsys.readouterr().out
+    assert expected + '\n' in capsys.readouterr().out
     assert tool(TOOL, tmp_path / 'theirs.pth', tmp_path / 'new.pth') == 1
     assert expected in capsys.readouterr().err
     assert not (tmp_path / 'new.pth').exists()
+
+
+def test_other_numbers_of_classes_and_joints(tool, tmp_path, capsys):
+    """Which option the config needs, and that the file fits with it."""
+    torch.save(filled(of_counts(KEYS['multi_pose/dla_34'], 1, 5)), tmp_path / 'theirs.pth')
+    arguments = (
+        TOOL, CONFIGS / 'official/multi_pose_dla_1x.py', tmp_path / 'theirs.pth',
+        tmp_path / 'ours.pth')
+    assert tool(*arguments) == 1
+    options = '--cfg-options', 'model.bbox_head.num_keypoints=5'
+    assert capsys.readouterr().err.endswith(f'; it fits with {" ".join(options)}\n')
+    assert tool(*arguments, *options) == 0
+    # Neither COCO's skeleton nor its class are those of other joints.
+    assert 'dataset_meta' not in read_checkpoint(tmp_path / 'ours.pth')['meta']
 
 
 @pytest.mark.parametrize('config, expected', [
