@@ -10,4 +10,7 @@ from mmengine.visualization import Visualizer
 def no_visualizer_of_another_test():
     """A Runner leaves its visualizer behind, and mmdet's hook takes the newest there is."""
     yield
-    Visualizer._instance_dict.clear()
+    kinds = [Visualizer]
+    for kind in kinds:  # each keeps its own
+        kind._instance_dict.clear()
+        kinds += kind.__subclasses__()

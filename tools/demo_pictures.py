@@ -12,7 +12,8 @@ from mmdet_centernet.apis.pictures import write_pictures
 def parse_args(argv=None):
     """The command line."""
     parser = argparse.ArgumentParser(
-        description='Paint ground truth, predictions and the centre heat map side by side')
+        description='Paint ground truth, predictions and heat maps side by side; '
+                    'of a pose model skeletons and joint heat maps')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out-dir', required=True, help='folder for the pictures')
@@ -20,6 +21,8 @@ def parse_args(argv=None):
     parser.add_argument('--count', type=int, default=6, help='number of images')
     parser.add_argument('--score-thr', type=float, default=0.25,
                         help='predictions below it are not drawn')
+    parser.add_argument('--kpt-thr', type=float, default=0.3,
+                        help='joints that score less are not drawn')
     parser.add_argument('--format', choices=['png', 'jpg'], default='png')
     cli.add_common_arguments(parser)
     return parser.parse_args(argv)
@@ -32,9 +35,9 @@ def main(argv=None):
     if args.device == 'cpu':
         cli.use_cpu()
     pictures = list(write_pictures(config, args.checkpoint, args.out_dir, args.split,
-                                   args.count, args.score_thr, args.format))
+                                   args.count, args.score_thr, args.kpt_thr, args.format))
     print(f'\n{len(pictures)} pictures of the {args.split} images, ground truth beside '
-          'predictions and the heat map:')
+          'predictions and heat maps:')
     for path in pictures:
         print(f'  {os.path.relpath(path)}')
     print(f'Look at them in {os.path.abspath(args.out_dir)}')

@@ -43,7 +43,9 @@ def add_outputs(config, args):
         config.default_hooks['visualization'] = dict(
             type='mmdet.DetVisualizationHook', draw=True,
             test_out_dir=os.path.abspath(args.show_dir))
-        config.visualizer = dict(type='mmdet.DetLocalVisualizer', name='visualizer')
+        # MMEngine's own, which a config without one gets, draws nothing.
+        config.visualizer = config.get('visualizer') or dict(
+            type='mmdet.DetLocalVisualizer', name='visualizer')
 
 
 def main(argv=None):

@@ -1,4 +1,5 @@
 """Detect objects in images of your own: MMDetection's ``DetInferencer`` around CenterNet."""
+import contextlib
 import copy
 import os
 import warnings
@@ -13,23 +14,26 @@ from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmdet.visualization.palette import get_palette
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
+from mmengine.fileio import dump
 from mmengine.model import BaseTTAModel
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, VISUALIZERS
 
-from mmdet_centernet.apis.checkpoint import is_local, load_state, read_checkpoint, state_dict_of
+from mmdet_centernet.apis.checkpoint import is_local
 from mmdet_centernet.apis.cli import load_config
-from mmdet_centernet.apis.convert_checkpoint import dataset_meta, hint_for
-from mmdet_centernet.apis.download import fetch
+from mmdet_centernet.apis.convert_checkpoint import dataset_meta
 from mmdet_centernet.apis.test_options import apply_test_options
+from mmdet_centernet.apis.weights import load_weights
+from mmdet_centernet.datasets.skeleton import COCO_SKELETON
 from mmdet_centernet.datasets.transforms import LoadImage
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.dense_heads import BaseCenterHead
+from mmdet_centernet.visualization import PoseLocalVisualizer
 
 _LOADERS = ('LoadImage', 'LoadImageFromFile')
 
 
 class CenterNetInferencer(DetInferencer):
-    """Detect objects in files, arrays, folders and lists of them.
+    """Detect objects, or people and their joints, in files, arrays, folders and lists of them.
 
     What :class:`mmdet.apis.DetInferencer` does, with its arguments and results, and beside
     it: the paper's test-time options; checkpoints are read as data and have to fit; inputs
@@ -37,7 +41,9 @@ class CenterNetInferencer(DetInferencer):
 
     ``inferencer('photo.jpg', return_datasamples=True)['predictions'][0].pred_instances``
     holds ``bboxes`` [N, 4] (xyxy, pixels of the original image), ``scores`` [N] best first
-    and ``labels`` [N]; ``inferencer.model.dataset_meta['classes']`` names the labels.
+    and ``labels`` [N]; ``inferencer.model.dataset_meta['classes']`` names the labels. A pose
+    model adds ``keypoints`` [N, K, 2] (pixels of the original image) and ``keypoint_scores``
+    [N, K]; ``dataset_meta['keypoint_id2name']`` names the joints.
 
     Args:
         model (str | Path | Config): The config. It is not changed.
@@ -91,18 +97,45 @@ class CenterNetInferencer(DetInferencer):
             warnings.warn('no weights are given: the model is random and its detections mean '
                           'nothing', stacklevel=5)
         else:
-            meta = _load_weights(detector, weights)
+            meta = load_weights(detector, weights)
         model.cfg = cfg
-        model.dataset_meta = self._names_and_colors(meta, cfg, detector.bbox_head.num_classes)
+        head = detector.bbox_head
+        model.dataset_meta = self._dataset_meta(meta, cfg, head)
+        if _is_pose(head) and head.flip_pairs is None:
+            head.flip_pairs = model.dataset_meta.get('flip_pairs')
         return model.to(device).eval()
 
-    def _names_and_colors(self, meta, config, num_classes):
-        """``classes`` (tuple of str) and ``palette`` (list of RGB) for ``num_classes``."""
-        found = dataset_meta(meta, config, num_classes)
+    @property
+    def _head(self):
+        """The detector's, also within a TTA model."""
+        return getattr(self.model, 'module', self.model).bbox_head
+
+    def _dataset_meta(self, meta, config, head):
+        """What a head's classes are called, their colours, and the skeleton of a pose head.
+
+        Args:
+            meta (dict): The checkpoint's.
+            config (Config): Its data come next.
+            head (BaseCenterHead): Of the model.
+
+        Returns:
+            dict: ``classes`` (tuple of str), ``palette`` (list of RGB) and, if known, what
+            :func:`parse_skeleton` returns.
+        """
+        num_classes = head.num_classes
+        num_keypoints = head.num_keypoints if _is_pose(head) else None
+        joints = (meta.get('dataset_meta') or {}).get('num_keypoints', num_keypoints)
+        if num_keypoints and joints != num_keypoints:
+            warnings.warn(f"the checkpoint's data set has {joints} joints, but model.bbox_head "
+                          f'predicts {num_keypoints}: names and skeleton of that data set are '
+                          'not used', stacklevel=6)
+        found = dataset_meta(meta, config, num_classes, num_keypoints)
         if found is None:
             warnings.warn(f'neither the checkpoint nor the config names {num_classes} classes: '
                           "they are called 'class 0' and so on", stacklevel=6)
             found = dict(classes=tuple(f'class {i}' for i in range(num_classes)))
+        if num_keypoints and 'num_keypoints' not in found:
+            found = {**_skeleton(config, head), **found}
         palette = self.palette if self.palette != 'none' else found.get('palette', 'random')
         try:
             colors = get_palette(palette, num_classes)
@@ -110,7 +143,16 @@ class CenterNetInferencer(DetInferencer):
             raise UserError(f'palette={palette!r} is no palette for {num_classes} classes: give '
                             "'random', 'coco', 'voc', the name of a colour, or a list of one "
                             '(r, g, b) for each class') from error
-        return dict(classes=found['classes'], palette=[tuple(map(int, c)) for c in colors])
+        return dict(found, palette=[tuple(map(int, color)) for color in colors])
+
+    def _init_visualizer(self, cfg):
+        """The config's; for a pose model one that draws skeletons, whatever the config says."""
+        if _is_pose(self._head):
+            kind = cfg.visualizer.type
+            kind = VISUALIZERS.get(kind) if isinstance(kind, str) else kind
+            if not (kind and issubclass(kind, PoseLocalVisualizer)):
+                cfg.visualizer = dict(type=PoseLocalVisualizer)
+        return super()._init_visualizer(cfg)
 
     def _init_pipeline(self, cfg):
         """The config's test pipeline with the loader of :class:`LoadImage` at its start."""
@@ -162,7 +204,8 @@ class CenterNetInferencer(DetInferencer):
             return files
         return [_checked_input(inputs, 'inputs')]
 
-    def __call__(self, inputs, batch_size=1, out_dir='', **options):
+    def __call__(self, inputs, batch_size=1, out_dir='', kpt_thr=None, draw_heatmap=False,
+                 **options):
         """Detect.
 
         An image that turns out to be broken stops the run with an error that names it. What
@@ -176,6 +219,10 @@ class CenterNetInferencer(DetInferencer):
                 largest, which changes detections near the new border a little.
             out_dir (str): Pictures go to ``vis/`` in it and, with ``no_save_pred=False``,
                 results to ``preds/*.json``.
+            kpt_thr (float, optional): Of a pose model: joints that score less are not drawn.
+                None: as the config's visualizer says, 0.3 as a rule.
+            draw_heatmap (bool): Of a pose model: draw the joint heat maps beside the
+                predictions; data samples then hold them as ``pred_fields``.
             **options: Of ``DetInferencer``: ``return_datasamples``, ``return_vis``,
                 ``pred_score_thr`` (of what is drawn), ``no_save_vis``, ``no_save_pred``,
                 ``print_result``, ``show``, ``wait_time``, ``draw_pred``.
@@ -183,7 +230,8 @@ class CenterNetInferencer(DetInferencer):
         Returns:
             dict: ``predictions``, one per input: data samples, or with
             ``return_datasamples=False`` dictionaries of lists ``bboxes``, ``scores``,
-            ``labels``; ``visualization``, the pictures (RGB) if any were asked for.
+            ``labels`` (and ``keypoints``, ``keypoint_scores``); ``visualization``, the pictures
+            (RGB) if any were asked for.
 
         Raises:
             UserError: If an input, or where it is to be written, is none that will do.
@@ -196,8 +244,29 @@ class CenterNetInferencer(DetInferencer):
         # Arrays are named by these two; a picture and its result get the same number.
         self.num_visualized_imgs = self.num_predicted_imgs = max(
             self.num_visualized_imgs, self.num_predicted_imgs)
-        return super().__call__(inputs, batch_size=batch_size, out_dir=str(out_dir or ''),
-                                **options)
+        with self._drawing(kpt_thr, draw_heatmap):
+            return super().__call__(inputs, batch_size=batch_size, out_dir=str(out_dir or ''),
+                                    **options)
+
+    @contextlib.contextmanager
+    def _drawing(self, kpt_thr, draw_heatmap):
+        """Have joints and their heat maps drawn so for one call."""
+        head, visualizer = self._head, self.visualizer
+        if kpt_thr is None and not draw_heatmap:
+            yield
+            return
+        if not _is_pose(head):
+            raise UserError('kpt_thr and draw_heatmap are for joints, but the model has a '
+                            f'{type(head).__name__}, which predicts none: leave them out')
+        before = head.test_cfg, visualizer.kpt_thr
+        if draw_heatmap:
+            head.test_cfg = dict(head.test_cfg or {}, output_heatmaps=True)
+        if kpt_thr is not None:
+            visualizer.kpt_thr = kpt_thr
+        try:
+            yield
+        finally:
+            head.test_cfg, visualizer.kpt_thr = before
 
     def preprocess(self, inputs, batch_size=1, **options):
         """Batches of samples; their number is known, so that the progress bar has an end."""
@@ -207,17 +276,26 @@ class CenterNetInferencer(DetInferencer):
     def visualize(self, inputs, preds, **options):
         """Draw detections, as ``DetInferencer`` does.
 
-        Boxes are cut to the image for the picture only, and those without area are left
-        out; arrays become RGB, which ``DetInferencer`` takes them for.
+        Arrays become RGB, which ``DetInferencer`` takes them for. Its visualizer wants boxes
+        that lie in the image and have an area, that of poses takes people as they are.
         """
         inputs = [item if isinstance(item, str) else item[..., ::-1] for item in inputs]
-        return super().visualize(inputs, [_drawable(pred) for pred in preds], **options)
+        if not _is_pose(self._head):
+            preds = [_drawable(pred) for pred in preds]
+        return super().visualize(inputs, preds, **options)
 
     def pred2dict(self, data_sample, pred_out_dir=''):
         """One prediction as plain lists, written as json if there is a folder for it."""
-        # DetInferencer counts files among its pictures, but not among its results.
-        self.num_predicted_imgs += bool(pred_out_dir) and 'img_path' in data_sample
-        return super().pred2dict(data_sample, pred_out_dir)
+        result = super().pred2dict(data_sample)
+        for name in ('keypoints', 'keypoint_scores'):
+            if name in data_sample.pred_instances:
+                result[name] = data_sample.pred_instances[name].tolist()
+        if pred_out_dir:
+            name = (Path(data_sample.img_path).stem if 'img_path' in data_sample
+                    else str(self.num_predicted_imgs))
+            dump(result, os.path.join(pred_out_dir, 'preds', f'{name}.json'))
+            self.num_predicted_imgs += 1
+        return result
 
 
 class _Counted:
@@ -232,6 +310,23 @@ class _Counted:
 
     def __len__(self):
         return self._count
+
+
+def _is_pose(head):
+    """Whether a head predicts joints."""
+    return hasattr(head, 'num_keypoints')
+
+
+def _skeleton(config, head):
+    """The skeleton of the config's data, else COCO's, if the head has as many joints."""
+    num_keypoints = head.num_keypoints
+    found = dataset_meta({}, config, head.num_classes, num_keypoints) or {}
+    if 'num_keypoints' not in found and num_keypoints == COCO_SKELETON['num_keypoints']:
+        found = COCO_SKELETON
+    if 'num_keypoints' not in found:
+        warnings.warn('neither the checkpoint nor the config describes a skeleton of '
+                      f'{num_keypoints} joints: they are drawn without links', stacklevel=7)
+    return found
 
 
 def _type_name(settings):
@@ -262,30 +357,6 @@ def _checked_device(device):
         raise UserError(f'device={device!r}, but PyTorch sees {count or "no"} GPU(s) here: use '
                         "'cpu', or install a PyTorch built for this GPU")
     return device
-
-
-def _load_weights(model, weights):
-    """Fill a model from a checkpoint, every tensor of it.
-
-    Returns:
-        dict: The checkpoint's ``meta``.
-
-    Raises:
-        UserError: If the file cannot be read or does not fit.
-    """
-    weights = os.fspath(weights)
-    path = weights if is_local(weights) else fetch(weights)
-    content = read_checkpoint(path)
-    state = state_dict_of(content, f'checkpoint {weights}')
-    outcome = load_state(model, state)
-    if not outcome.complete:
-        hint = hint_for(state)
-        if hint:
-            raise UserError(f"checkpoint {weights} is not of the config's model: {hint}")
-        raise UserError(f"checkpoint {weights} is not of the config's model: "
-                        f'{outcome.differences()}; use the config that it was trained with')
-    meta = content.get('meta')
-    return meta if isinstance(meta, dict) else {}
 
 
 def _checked_input(item, name):

@@ -1,6 +1,7 @@
 """Pictures of a trained model's work on a data set."""
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,10 +11,21 @@ from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from mmdet_centernet.apis.checkpoint import load_state, read_checkpoint, state_dict_of
+from mmdet_centernet.apis.weights import load_weights
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.hooks import SkeletonHook
 from mmdet_centernet.registry import MODELS
-from mmdet_centernet.visualization import detection_panel, heatmap_to_image, save_figure
+from mmdet_centernet.visualization import (
+    PoseStyle,
+    detection_panel,
+    heatmap_to_image,
+    joint_heat,
+    pose_panel,
+    save_figure,
+)
+
+_BOXES = ('bboxes', 'labels', 'scores')
+_JOINTS = ('keypoints', 'keypoint_scores')
 
 
 def load_model(config, checkpoint_path):
@@ -21,7 +33,7 @@ def load_model(config, checkpoint_path):
 
     Args:
         config (Config): Of the model.
-        checkpoint_path (str): Its weights, all of them.
+        checkpoint_path (str): Its weights, all of them: a file or an http(s) address.
 
     Returns:
         nn.Module: In evaluation mode, on MMEngine's device.
@@ -30,12 +42,8 @@ def load_model(config, checkpoint_path):
         UserError: If the checkpoint cannot be read or is another model's.
     """
     init_default_scope(config.get('default_scope', 'mmdet'))
-    weights = state_dict_of(read_checkpoint(checkpoint_path), checkpoint_path)
     model = MODELS.build(config.model)
-    outcome = load_state(model, weights)
-    if not outcome.complete:
-        raise UserError(f"checkpoint {checkpoint_path} is not of the config's model: "
-                        f'{outcome.differences()}; use the config that it was trained with')
+    load_weights(model, checkpoint_path)
     return model.to(get_device()).eval()
 
 
@@ -53,6 +61,22 @@ def ground_truth(info):
                 labels=np.array([o['bbox_label'] for o in kept], dtype=np.int64))
 
 
+def true_joints(info, num_keypoints):
+    """Joints of the boxes of :func:`ground_truth`, in pixels of the original image.
+
+    Args:
+        info (dict): ``dataset.get_data_info(index)``.
+        num_keypoints (int): K; none is labelled if the data set has no joints.
+
+    Returns:
+        dict: ``keypoints`` ndarray[M, K, 2], ``keypoints_visible`` ndarray[M, K].
+    """
+    kept = [o for o in info['instances'] if not o.get('ignore_flag')]
+    shapes = dict(keypoints=(num_keypoints, 2), keypoints_visible=(num_keypoints, ))
+    return {name: np.array([o.get(name, np.zeros(shape)) for o in kept]).reshape(-1, *shape)
+            for name, shape in shapes.items()}
+
+
 @torch.no_grad()
 def look(model, sample):
     """What a model sees in one image.
@@ -62,29 +86,61 @@ def look(model, sample):
         sample (dict): ``inputs`` and ``data_samples`` of a test pipeline.
 
     Returns:
-        tuple[dict, ndarray[H, W]]: ``bboxes`` [N, 4] xyxy original pixels, ``labels``,
-        ``scores`` best first; and the probability of a centre at each pixel of the original
-        image, the largest of all classes.
+        tuple[dict, dict, dict]: ``bboxes`` [N, 4] xyxy original pixels, ``labels``, ``scores``
+        best first, and of a pose model ``keypoints`` [N, K, 2] and ``keypoint_scores``;
+        probabilities at feature cells: ``heatmap`` [C, H, W] of centres and, if the model has
+        them, ``keypoint_heatmap`` [K, H, W]; and where these are, the further arguments of
+        :func:`heatmap_to_image`.
     """
     batch = model.data_preprocessor(pseudo_collate([sample]), False)
-    heat = model(**batch, mode='tensor')[0][-1]['heatmap'][0].sigmoid().amax(dim=0)
+    output = model(**batch, mode='tensor')[0][-1]
+    heatmaps = {name: output[name][0].float().sigmoid().cpu().numpy()
+                for name in model.bbox_head.heatmap_branches if name in output}
     result, = model(**batch, mode='predict')
     instances = result.pred_instances.cpu()
     order = instances.scores.argsort(descending=True, stable=True)
-    pred = {name: instances[name][order].numpy() for name in ('bboxes', 'labels', 'scores')}
+    pred = {name: instances[name][order].numpy() for name in _BOXES + _JOINTS
+            if name in instances}
     homography = result.metainfo.get('homography_matrix')
     if homography is None:
         raise UserError('the test pipeline does not say how it changed the image: use '
                         'mmdet_centernet.CenterPad or CenterResize and keep homography_matrix '
                         'in meta_keys of mmdet.PackDetInputs')
-    heatmap = heatmap_to_image(heat.float().cpu().numpy(), result.ori_shape[:2], homography,
-                               model.bbox_head.coder.stride)
-    return pred, heatmap
+    place = dict(image_shape=result.ori_shape[:2], homography=homography,
+                 stride=model.bbox_head.coder.stride)
+    return pred, heatmaps, place
+
+
+def _figure(image, info, seen, metainfo, title, kpt_thr):
+    """The panel of one image.
+
+    Args:
+        image (ndarray[H, W, 3]): RGB.
+        info (dict): ``dataset.get_data_info(index)``.
+        seen (tuple): Of :func:`look`.
+        metainfo (dict): Of the data set.
+        title, kpt_thr: See :func:`pose_panel`.
+    """
+    pred, heatmaps, place = seen
+    truth = ground_truth(info)
+    centers = heatmaps['heatmap'].max(axis=0)
+    if 'keypoints' not in pred:
+        return detection_panel(image, truth, pred, heatmap_to_image(centers, **place), title,
+                               metainfo.get('classes', ()))
+    num_keypoints = pred['keypoints'].shape[1]
+    truth.update(true_joints(info, num_keypoints))
+    heat = centers
+    if 'keypoint_heatmap' in heatmaps:
+        heat = joint_heat(heatmaps['keypoint_heatmap'], PoseStyle.of(metainfo, num_keypoints))
+    return pose_panel(image, truth, pred, heatmap_to_image(heat, **place), title, metainfo,
+                      kpt_thr)
 
 
 def write_pictures(config, checkpoint_path, out_dir, split='val', count=6, score_thr=0.25,
-                   ending='png'):
-    """Paint ground truth, predictions and heat map of a data set's images side by side.
+                   kpt_thr=0.3, ending='png'):
+    """Paint ground truth, predictions and heat maps of a data set's images side by side.
+
+    Of a pose model skeletons and joint heat maps, of others boxes and centre heat maps.
 
     Args:
         config (Config): With ``<split>_dataloader``.
@@ -93,6 +149,7 @@ def write_pictures(config, checkpoint_path, out_dir, split='val', count=6, score
         split (str): ``train``, ``val`` or ``test``.
         count (int): Images, spread evenly over the data set.
         score_thr (float): Predictions below it are not drawn.
+        kpt_thr (float): Joints that score less are not drawn.
         ending (str): ``png``, or ``jpg`` for a fifth of the size.
 
     Yields:
@@ -109,17 +166,18 @@ def write_pictures(config, checkpoint_path, out_dir, split='val', count=6, score
     dataset = Runner.build_dataloader(settings).dataset
     if not len(dataset):
         raise UserError(f'{split}_dataloader has no images')
-    classes = dataset.metainfo.get('classes', ())
+    getattr(SkeletonHook(), f'before_{split}')(SimpleNamespace(
+        model=model, **{f'{split}_dataloader': SimpleNamespace(dataset=dataset)}))
     indices = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round())
     for index in map(int, indices):
         info = dataset.get_data_info(index)
-        pred, heatmap = look(model, dataset[index])
+        pred, *where = look(model, dataset[index])
         shown = pred['scores'] >= score_thr
+        pred = {name: values[shown] for name, values in pred.items()}
         image = cv2.cvtColor(cv2.imread(info['img_path']), cv2.COLOR_BGR2RGB)
         name = Path(info['img_path']).stem
-        figure = detection_panel(
-            image, ground_truth(info), {k: v[shown] for k, v in pred.items()}, heatmap,
-            f'{name} ({split}), scores ≥ {score_thr:g}', classes)
+        figure = _figure(image, info, (pred, *where), dataset.metainfo,
+                         f'{name} ({split}), scores ≥ {score_thr:g}', kpt_thr)
         clean = re.sub(r'[^A-Za-z0-9_.-]+', '_', name)
         path = Path(out_dir) / f'{index:03d}_{clean}.{ending}'
         save_figure(figure, path)
