@@ -28,7 +28,8 @@ SLOW = {
     'official/ctdet_coco_hg', 'official/ctdet_coco_resdcn101', 'official/ctdet_pascal_dla_384',
     'official/ctdet_pascal_resdcn18_384', 'official/ctdet_pascal_resdcn101_384',
     'official/ctdet_pascal_resdcn101_512', 'centernet_pose_dla34_140e_coco',
-    'centernet_pose_r50_dlaup_140e_coco', 'official/multi_pose_dla_1x',
+    'centernet_pose_r50_dlaup_140e_coco', 'centernet_pose_lite0_figures',
+    'official/multi_pose_dla_1x',
     'official/multi_pose_dla_3x', 'official/multi_pose_hg_1x', 'official/multi_pose_hg_3x'}
 
 
@@ -88,6 +89,8 @@ def project_data(tmp_path_factory):
         CocoPoseDataset.METAINFO['keypoint_name2id'])
     write_coco(root / 'data/tree_crowns', ['tree'], (
         ('train.json', 'train'), ('val.json', 'val'), ('test.json', 'test')))
+    write_coco(root / 'data/figures', ['figure'], (('train.json', 'train'), ('val.json', 'val')), (
+        'head', 'neck', 'hip', 'left_hand', 'right_hand', 'left_foot', 'right_foot'))
     write_voc(root / 'data/VOCdevkit')
     return root
 

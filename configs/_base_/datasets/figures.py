@@ -1,0 +1,69 @@
+# Synthetic figures with seven joints, drawn by tools/dataset_converters/figures.py. Names, links
+# and pairs of left and right come from the annotation file.
+dataset_type = 'mmdet_centernet.CocoPoseDataset'
+data_root = 'data/figures/'
+# Tolerances of the joints: those of COCO's ear, shoulder, hip, wrists and ankles.
+metainfo = dict(
+    classes=('figure', ), palette=[(220, 20, 60)],
+    sigmas=[0.035, 0.079, 0.107, 0.062, 0.062, 0.089, 0.089])
+backend_args = None
+meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'homography_matrix')
+
+train_pipeline = [
+    dict(type='mmdet_centernet.LoadImage', backend_args=backend_args),
+    dict(type='mmdet.LoadAnnotations', with_bbox=True),
+    dict(type='mmdet_centernet.LoadKeypoints'),
+    # At a scale of 0.77 a crop has the resolution of the picture (250 px wide), which testing
+    # keeps.
+    dict(
+        type='mmdet_centernet.CenterAffine',
+        crop_size=(192, 192),
+        scales=(0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)),
+    dict(type='mmdet_centernet.ColorJitterPCA'),
+    dict(type='mmdet_centernet.PackPoseInputs', meta_keys=meta_keys)
+]
+test_pipeline = [
+    dict(type='mmdet_centernet.LoadImage', backend_args=backend_args),
+    dict(type='mmdet_centernet.CenterPad', pad_mask=31),
+    # After the padding, so that boxes and joints stay in pixels of the original image.
+    dict(type='mmdet.LoadAnnotations', with_bbox=True),
+    dict(type='mmdet_centernet.LoadKeypoints'),
+    dict(type='mmdet_centernet.PackPoseInputs', meta_keys=meta_keys)
+]
+
+# With num_workers=0, set persistent_workers=False.
+train_dataloader = dict(
+    batch_size=6,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        metainfo=metainfo,
+        ann_file='annotations/train.json',
+        data_prefix=dict(img='train/'),
+        pipeline=train_pipeline,
+        backend_args=backend_args))
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        metainfo=metainfo,
+        ann_file='annotations/val.json',
+        data_prefix=dict(img='val/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+        backend_args=backend_args))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(
+    type='mmdet_centernet.CocoKeypointMetric',
+    ann_file=data_root + 'annotations/val.json',
+    metric=['keypoints', 'bbox'])
+test_evaluator = val_evaluator
