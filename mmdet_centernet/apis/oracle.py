@@ -213,8 +213,9 @@ def measure(config, checkpoint=None, parts=PARTS, strides=None):
     model = load_model(config, checkpoint) if checkpoint else MODELS.build(config.model)
     head = getattr(model, 'bbox_head', None)
     if not isinstance(head, CenterNetHead):
-        raise UserError(f'the head is a {type(head).__name__}, but only the outputs of '
-                        'mmdet_centernet.CenterNetHead can be replaced')
+        raise UserError(f'the head is a {type(head).__name__}, but the oracle is for boxes, the '
+                        'outputs of mmdet_centernet.CenterNetHead: give it the config of a '
+                        'detector, which may have the same data')
     # In order and in one process, as each image's ground truth is looked up by its number.
     settings = dict(config.test_dataloader, sampler=dict(type='DefaultSampler', shuffle=False))
     settings.pop('batch_sampler', None)

@@ -167,7 +167,9 @@ def test_what_is_lost_is_said(tool, load, config, capsys):
     ('test_dataloader = None\n', (), 'the config has no test_dataloader'),
     ("model['bbox_head']['num_classes'] = 5\n", (), '2 classes (square, disc) by'),
     ("model['bbox_head'] = dict(type='mmdet.CenterNetHead', in_channels=8, feat_channels=8, "
-     'num_classes=2)\n', (), 'the head is a CenterNetHead, but only the outputs of mmdet_cent'),
+     'num_classes=2)\n', (), 'the head is a CenterNetHead, but the oracle is for boxes, the outp'),
+    ("model['bbox_head'] = dict(type='mmdet_centernet.CenterNetPoseHead', in_channels=8)\n", (),
+     'the head is a CenterNetPoseHead, but the oracle is for boxes'),
     ('', ('--parts', 'wh'), '--parts needs --checkpoint'),
     ('', ('--checkpoint', 'CHECKPOINT', '--stride', '4'), 'only be tried without a checkpoint'),
     ('', ('--checkpoint', 'CHECKPOINT'), "is not of the config's model"),

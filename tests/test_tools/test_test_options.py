@@ -103,6 +103,28 @@ def test_flip():
         dict(type='TestTimeAug', transforms=[[dict(type='mmdet.PackDetInputs')]])]
 
 
+@pytest.mark.parametrize('name, pad_mask', [('multi_pose_dla_1x', 31), ('multi_pose_hg_1x', 127)])
+def test_pose_is_tested_as_boxes_are(name, pad_mask):
+    """Joints are loaded after the sizing, at every scale, and packed last."""
+    path = ROOT / 'configs' / 'official' / f'{name}.py'
+    config = Config.fromfile(path)
+    apply_test_options(config, 'fix', 'ms')
+    sizing, *others = config.test_dataloader.dataset.pipeline[1].transforms
+    assert [(each.type, each.size, each.scale) for each in sizing] == [
+        (RESIZE, (512, 512), scale) for scale in SCALES]
+    assert [each[0].type.rpartition('.')[2] for each in others] == [
+        'LoadAnnotations', 'LoadKeypoints', 'PackPoseInputs']
+    apply_test_options(config := Config.fromfile(path), 'keep', 'flip')
+    loading, sizing, boxes, joints, tta = config.test_dataloader.dataset.pipeline
+    assert sizing == dict(type=PAD, pad_mask=pad_mask)
+    assert tta.transforms[0][0].type == 'mmdet_centernet.PackPoseInputs'
+    assert config.model.module.bbox_head.type == 'mmdet_centernet.CenterNetPoseHead'
+    config = Config.fromfile(path)
+    apply_test_options(config, 'fix')
+    apply_test_options(config, 'keep')
+    assert config.test_dataloader.dataset == Config.fromfile(path).test_dataloader.dataset
+
+
 def test_flip_goes_with_any_sizing():
     config = make_config(dict(type='mmdet.Resize', scale=(64, 64)))
     apply_test_options(config, tta='flip')
