@@ -1,4 +1,4 @@
-"""Every block of docs/recipes.md is a config that loads, builds, learns and predicts."""
+"""Every block of docs/{recipes,pose}.md is a config that loads, builds, learns and predicts."""
 import copy
 import re
 from functools import cache
@@ -13,21 +13,28 @@ from test_configs import CONFIGS, known, wrong_types  # noqa: F401  (a fixture)
 
 from mmdet_centernet.apis.test_options import apply_test_options
 
-PAGE = (CONFIGS.parent / 'docs/recipes.md').read_text()
-BLOCKS = re.findall(r'```python\n(.*?)```', PAGE, re.S)
+PAGES = {name: (CONFIGS.parent / f'docs/{name}.md').read_text() for name in ('recipes', 'pose')}
+BLOCKS = [block for page in PAGES.values()
+          for block in re.findall(r'```python\n(.*?)```', page, re.S)]
 SIDE = 128  # input px
 
 
 def line_of(block):
     """Where a block stands, for the names of the tests."""
-    return f'line {PAGE[:PAGE.index(block)].count(chr(10)) + 1}'
+    name = next(name for name in PAGES if block in PAGES[name])
+    return f'{name}, line {PAGES[name][:PAGES[name].index(block)].count(chr(10)) + 1}'
 
 
 def load(block, folder):
-    """The config of a block, written where it finds what it inherits from."""
+    """The config of a block."""
+    return Config.fromfile(write(block, folder))
+
+
+def write(block, folder):
+    """The file of a block's config, which finds what it inherits from."""
     path = folder / 'recipe.py'
     path.write_text(block.replace("_base_ = './", f"_base_ = '{CONFIGS}/"))
-    return Config.fromfile(path)
+    return path
 
 
 def base_name(block):
@@ -53,12 +60,17 @@ def losses_of(cfg):
     boxes = torch.cat((center - half, center + half), dim=2).clamp(0, SIDE)
     labels = torch.randint(0, head.num_classes, (2, 150))
     truth = [InstanceData(bboxes=b, labels=c) for b, c in zip(boxes, labels)]
+    for each in truth if 'num_keypoints' in cfg.model.bbox_head else ():
+        place = torch.rand(len(each), head.num_keypoints, 2)
+        each.keypoints = torch.lerp(each.bboxes[:, None, :2], each.bboxes[:, None, 2:], place)
+        each.keypoints_visible = torch.full(place.shape[:2], 2.0)
     outputs, = head(features)
     metas = [dict(homography_matrix=torch.eye(3).numpy(), ori_shape=(SIDE, SIDE))] * 2
     losses = head.loss_by_feat(outputs, truth, metas)
     sum(losses.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
-    outputs[-1]['wh'] = outputs[-1]['wh'].detach() + 10  # cells, so that boxes overlap
+    if 'wh' in outputs[-1]:
+        outputs[-1]['wh'] = outputs[-1]['wh'].detach() + 10  # cells, so that boxes overlap
     return {name: value.item() for name, value in losses.items()}, head.predict_by_feat(
         outputs, metas)
 
@@ -70,7 +82,7 @@ def losses_of_base(name):
 
 
 def test_the_page_has_blocks():
-    assert len(BLOCKS) == PAGE.count('```python') > 15
+    assert len(BLOCKS) == sum(page.count('```python') for page in PAGES.values()) > 15
 
 
 @pytest.mark.parametrize('block', BLOCKS, ids=line_of)
@@ -145,7 +157,19 @@ def test_crowds_reach_the_data_set(tmp_path):
     assert dataset.filter_cfg is None
 
 
+def test_pose_recipes_reach_data_and_metric(tmp_path):
+    rotated = load(recipe('rotate_prob'), tmp_path).train_dataloader.dataset.pipeline
+    assert [(step.rotate_prob, step.rotate) for step in rotated if 'rotate' in step] == [(.5, 20)]
+    assert load(recipe('with_wh'), tmp_path).test_evaluator.metric == 'keypoints'
+    for word, classes in (("('cat', 'dog')", ('cat', 'dog')), ('keypoint_info', ('stick', ))):
+        cfg = load(recipe(word), tmp_path)
+        for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+            assert loader.dataset.metainfo.classes == classes
+            assert len(loader.dataset.metainfo.get('keypoint_info', range(17))) == (
+                cfg.model.bbox_head.num_keypoints)
+
+
 def test_the_commands_of_the_page_select_configs():
     markers = re.search(r'markers = \[\n(.*?)\]', (
         CONFIGS.parent / 'pyproject.toml').read_text(), re.S)[1]
-    assert '-m every_config' in PAGE and '"every_config:' in markers
+    assert '-m every_config' in PAGES['recipes'] and '"every_config:' in markers

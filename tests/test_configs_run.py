@@ -13,6 +13,7 @@ from mmengine import Config
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from test_configs import CONFIGS, FINAL, config_id
+from test_configs_recipes import recipe, write
 
 from mmdet_centernet.datasets import CocoPoseDataset
 
@@ -99,8 +100,6 @@ def project_data(tmp_path_factory):
 def project(project_data, monkeypatch):
     """The folder to work in."""
     monkeypatch.chdir(project_data)
-    # The runner logs the config four times, each time nicely laid out, which takes seconds.
-    monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: cfg.text))
 
 
 def shrink(node):
@@ -144,7 +143,7 @@ def train_a_step(path, work_dir, epochs=1, **options):
         shrink(loader)
     cfg.train_cfg.update(max_epochs=epochs, val_interval=1)
     cfg.default_hooks.checkpoint = None
-    cfg.experiment_name = f'{work_dir.name}_{config_id(path).replace("/", "_")}'
+    cfg.experiment_name = f'{work_dir.name}_{path.stem}'
     runner = Runner.from_cfg(cfg)
     keep = Keep()
     runner.register_hook(keep)
@@ -211,3 +210,13 @@ def test_averaged_weights_and_mixed_precision(project, tmp_path):
     assert not torch.equal(average, before[name])
     assert not torch.equal(average, now)
     assert torch.allclose(average, now, rtol=1e-2)
+
+
+@pytest.mark.every_config
+def test_joints_of_ones_own(project, project_data, tmp_path):
+    """The config of docs/pose.md, for a file that says which joints there are."""
+    write_coco(project_data / 'data/mine', ['stick'], (
+        ('../train.json', 'images'), ('../val.json', 'images')), ('l_end', 'middle', 'r_end'))
+    runner, keep, before = train_a_step(write(recipe('num_keypoints=3'), tmp_path), tmp_path)
+    check(runner, keep, before)
+    assert runner.model.bbox_head.flip_pairs == [(0, 2)]
