@@ -238,7 +238,8 @@ def _colors(names, pairs, joints):
 
 
 def _links(names, joint_colors, skeleton_info, category, source):
-    """Return the links as (id, id), and their colours: the joints' one, or the middle's."""
+    """Return the links as (id, id), and their colours: the one joint's, if the
+    other is of the middle or of the same colour, or the middle's."""
     if skeleton_info is not None:
         items = _by_id(skeleton_info, SKELETON_INFO)
     elif names == COCO_NAMES:
@@ -251,9 +252,10 @@ def _links(names, joint_colors, skeleton_info, category, source):
         if not _is_pair(pair):
             raise UserError(f'the link {pair!r} in {SKELETON_INFO} is no pair of joints')
         first, second = (_joint(joint, names, SKELETON_INFO) for joint in pair)
-        same = joint_colors[first] == joint_colors[second]
         links.append((first, second))
-        colors.append(_color(item, joint_colors[first] if same else MIDDLE,
+        # An arm is its hand's, though it begins in the middle; what joins both sides is neither's.
+        sides = {joint_colors[first], joint_colors[second]} - {MIDDLE}
+        colors.append(_color(item, sides.pop() if len(sides) == 1 else MIDDLE,
                              f'the link {tuple(pair)} in {SKELETON_INFO}'))
     return links, colors
 

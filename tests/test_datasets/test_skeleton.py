@@ -67,7 +67,7 @@ def test_own_skeleton_of_a_file():
         num_keypoints=4, keypoint_id2name=dict(enumerate(NAMES)),
         keypoint_name2id=dict(head=0, l_hand=1, r_hand=2, tail=3), flip_pairs=[(1, 2)],
         flip_indices=[0, 2, 1, 3], keypoint_colors=[MIDDLE, LEFT, RIGHT, MIDDLE],
-        skeleton_links=[(0, 1), (0, 2), (1, 1)], skeleton_link_colors=[MIDDLE, MIDDLE, LEFT],
+        skeleton_links=[(0, 1), (0, 2), (1, 1)], skeleton_link_colors=[LEFT, RIGHT, LEFT],
         sigmas=[DEFAULT_SIGMA] * 4)
     assert round(DEFAULT_SIGMA, 4) == 0.0669
 
@@ -100,7 +100,7 @@ def test_words_of_mmpose():
     assert skeleton['flip_indices'] == [0, 2, 1, 3, 4]
     assert skeleton['keypoint_colors'] == [(1, 2, 3), LEFT, (4, 5, 6), MIDDLE, MIDDLE]
     assert skeleton['skeleton_links'] == [(0, 2), (2, 1), (0, 3)]
-    assert skeleton['skeleton_link_colors'] == [(9, 8, 7), MIDDLE, MIDDLE]
+    assert skeleton['skeleton_link_colors'] == [(9, 8, 7), MIDDLE, (1, 2, 3)]
     assert skeleton['sigmas'] == [.1, .2, 1., .4, .5]
     # As a config that came from JSON has it.
     assert parse_skeleton({str(key): item for key, item in named().items()}) == parse_skeleton(
