@@ -10,9 +10,9 @@ from .heatmaps import blend, top_of
 
 _DARK = '#101418'
 # Radius of a joint, as a share of the longer side of its person, and of the image at most.
-_OF_PERSON, _OF_IMAGE = 0.02, 0.011
+_OF_PERSON, _OF_IMAGE = 0.025, 0.011
 _ABOVE_BOXES = 2  # zorder: within it what is added later lies on top
-_SMALLEST_RADIUS = 1.1  # points; a smaller joint has no colour that could be told
+_SMALLEST_RADIUS = 1.2  # points; a smaller joint has no colour that could be told
 
 
 @dataclass(frozen=True)

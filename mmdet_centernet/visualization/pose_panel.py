@@ -67,11 +67,11 @@ def pose_panel(image, truth, pred, heat, title='', dataset_meta=None, kpt_thr=0.
     matches = match_by_class(likeness, pred, truth)
     panels = Triptych(image.shape[:2], title)
 
-    axes = panels.add_truth(image, truth, matches, 'people')
+    axes = panels.add_truth(image, truth, matches, 'poses')
     visible = truth['keypoints_visible']
     draw_people(axes, truth['keypoints'], visible > 0, style, truth['bboxes'],
                 panels.points_per_pixel, hollow=visible == 1)
-    axes = panels.add_predictions(image, pred, truth, matches, 'people', criterion,
+    axes = panels.add_predictions(image, pred, truth, matches, 'poses', criterion,
                                   meta.get('classes', ()))
     draw_people(axes, pred['keypoints'], pred['keypoint_scores'] >= kpt_thr, style,
                 pred['bboxes'], panels.points_per_pixel)
@@ -82,6 +82,9 @@ def pose_panel(image, truth, pred, heat, title='', dataset_meta=None, kpt_thr=0.
                       f'Joint heat maps (full colour: probability {top_of(heat[..., 0]):.1f})')
     names = meta.get('keypoint_id2name', {})
     if len(names) == num_keypoints <= _MOST_NAMES:
-        legend(axes, [(style.joint_colors[index], name.replace('_', ' '))
-                      for index, name in sorted(names.items())], rows=2)
+        of_color = {}
+        for index, name in sorted(names.items()):
+            of_color.setdefault(tuple(style.joint_colors[index]), []).append(
+                name.replace('_', ' '))
+        legend(axes, [(color, ', '.join(same)) for color, same in of_color.items()], rows=2)
     return panels.figure

@@ -5,6 +5,7 @@ import shutil
 
 import cv2
 import numpy as np
+import pose_project
 import pytest
 import torch
 from tiny_project import HEIGHT, WIDTH, write_config, write_data
@@ -231,3 +232,62 @@ def test_an_address_is_fetched_and_read_as_data(tool, trained, tmp_path, capsys,
     assert error.startswith('error: checkpoint ') and 'not plain data' in error
     assert not (tmp_path / 'ran').exists()
     assert tool('test.py', config, 'https://x.org/good.pth', '--work-dir', tmp_path / 'w') == 0
+
+
+@pytest.fixture(scope='module')
+def pose(tmp_path_factory):
+    """A config of a pose model, and weights that find one figure in the same place of an image."""
+    folder = tmp_path_factory.mktemp('pose')
+    config = pose_project.write_config(
+        folder, pose_project.write_data(folder),
+        extra="model['test_cfg'].update(topk=1, max_per_img=1, output_heatmaps=True)\n")
+    torch.save(dict(state_dict=pose_project.weights_of(config)), folder / 'weights.pth')
+    return config, folder / 'weights.pth'
+
+
+def has_color(picture, place, color):
+    """Whether RGB ``color`` is within two pixels of a place, which may be cut off."""
+    x, y = map(int, place)
+    around = picture[max(y - 2, 0):y + 3, max(x - 2, 0):x + 3, ::-1].astype(int)
+    return np.abs(around - color).max(-1).min() < 90
+
+
+def test_pictures_of_poses(tool, pose, tmp_path):
+    """Truth, predictions and heat maps beside each other, drawn by the config's visualizer."""
+    config, weights = pose
+    assert tool('test.py', config, weights, '--work-dir', tmp_path / 'work', '--out',
+                tmp_path / 'out.pkl', '--show-dir', tmp_path / 'shown') == 0
+    # As written by this very test: plain tensors in dictionaries.
+    for prediction in pickle.loads((tmp_path / 'out.pkl').read_bytes()):
+        name = os.path.basename(prediction['img_path'])
+        picture = cv2.imread(str(tmp_path / 'shown' / name))
+        assert picture.shape == (HEIGHT, 3 * WIDTH, 3)
+        joints = prediction['pred_instances']['keypoints'][0].numpy() + (WIDTH, 0)
+        for joint, color in zip(joints, pose_project.COLORS):
+            assert has_color(picture, joint, color)
+        assert has_color(picture, joints[:2].mean(0), pose_project.LINK_COLOR)
+
+
+def test_demo_pictures_of_poses(tool, pose, tmp_path, capsys):
+    config, weights = pose
+    assert tool('demo_pictures.py', config, weights, '--out-dir', tmp_path / 'pictures',
+                '--count', 1, '--kpt-thr', 0.5) == 0
+    path, = (tmp_path / 'pictures').glob('*.png')
+    picture = cv2.imread(str(path))
+    found = [(np.abs(picture[..., ::-1].astype(int) - color).max(-1) < 12)
+             for color in pose_project.COLORS]
+    third = picture.shape[1] // 3
+    # Joints of truth, the last of which is hidden and a ring, and of the prediction.
+    assert all(mask[:, :third].sum() > 10 for mask in found[:3])
+    assert all(mask[:, third:2 * third].sum() > 20 for mask in found)
+    assert tool('demo_pictures.py', config, weights, '--out-dir', tmp_path / 'none',
+                '--count', 1, '--kpt-thr', 0.95) == 0
+    picture = cv2.imread(str(next((tmp_path / 'none').glob('*.png'))))
+    assert not (np.abs(picture[:, third:2 * third, ::-1].astype(int)
+                       - pose_project.LINK_COLOR).max(-1) < 12).any()
+    wrong = config.with_name('five.py')
+    wrong.write_text(config.read_text().replace('num_keypoints = 4', 'num_keypoints = 5'))
+    torch.save(dict(state_dict=pose_project.weights_of(wrong)), tmp_path / 'five.pth')
+    capsys.readouterr()
+    assert tool('demo_pictures.py', wrong, tmp_path / 'five.pth', '--out-dir', tmp_path) == 1
+    assert 'val_dataloader has 4 joints' in last_error(capsys)

@@ -84,7 +84,7 @@ def test_people_are_found_by_their_joints():
     folded = JOINTS[[2, 1, 0]] + (60, 0)  # the second's box, but left is right
     figure = panel(people, predictions(JOINTS + 0.5, folded))
     captions, first, second = captions_and_box_colors(figure)
-    assert captions[:2] == ['Ground truth: 2 people', 'Predictions: 2 people, 1 right, 1 missed']
+    assert captions[:2] == ['Ground truth: 2 poses', 'Predictions: 2 poses, 1 right, 1 missed']
     assert first == [TRUTH, MISSED] and second == [FOUND, WRONG]
     legend = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
     assert legend == ['right (OKS ≥ 0.5)', 'wrong']
@@ -166,8 +166,8 @@ def test_joint_heat_maps_have_their_joints_colors():
 def test_nobody(meta):
     figure = panel(truth(), predictions(), meta)
     captions, first, second = captions_and_box_colors(figure)
-    assert captions[:3] == ['Ground truth: 0 people',
-                            'Predictions: 0 people, 0 right, 0 missed', 'Centre heat map']
+    assert captions[:3] == ['Ground truth: 0 poses',
+                            'Predictions: 0 poses, 0 right, 0 missed', 'Centre heat map']
     assert not first and not second
     figure.canvas.draw()
     assert captions_and_box_colors(panel(truth((0, 0)), predictions(), meta))[1] == [MISSED]
