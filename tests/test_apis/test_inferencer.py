@@ -10,6 +10,7 @@ from threading import Thread
 
 import cv2
 import numpy as np
+import pose_project
 import pytest
 import torch
 from mmdet.structures import DetDataSample
@@ -582,17 +583,23 @@ def test_the_code_of_the_docs_runs(config, weights, photos, tmp_path, monkeypatc
     Path('configs/centernet_r18_dcn_140e_coco.py').write_text(
         config.read_text() + "\nvisualizer = dict(type='mmdet.DetLocalVisualizer')\n")
     Path('weights.pth').write_bytes(weights.read_bytes())
+    pose = pose_project.write_config(
+        'configs', pose_project.write_data(tmp_path / 'pose'),
+        'centernet_pose_dla34_140e_coco.py')
+    torch.save(dict(state_dict=pose_project.weights_of(pose)), 'pose.pth')
     Path('photos').mkdir()
     image = cv2.imread(image_files(photos)[0])
     for name in ('photo.jpg', 'photos/a.jpg', 'photos/b.jpg'):
         cv2.imwrite(name, image)
     names = {}
     blocks = code_of((ROOT / 'docs/inference.md').read_text())
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         exec(compile(block, 'docs/inference.md', 'exec'), names)
     assert Path('out/vis/a.jpg').exists() and Path('out/preds/b.json').exists()
-    assert 'quadrate' in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert 'quadrate' in text and 'left_bottom 0.8999' in text
+    assert names['picture'].shape == (64, 2 * 96, 3)  # the skeletons beside the heat maps
     # The last block is MMDetection's own inferencer.
     assert type(names['inferencer']).__name__ == 'DetInferencer'
     theirs = names['inferencer'](image)['predictions'][0]

@@ -1,16 +1,16 @@
 """The inferencer with a pose model: joints, skeletons, heat maps."""
 import json
-import sys
 import warnings
-from pathlib import Path
 
 import cv2
 import numpy as np
+import pose_project
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
+from pose_project import COLORS, LINK_COLOR
 
 from mmdet_centernet.apis import CenterNetInferencer
 from mmdet_centernet.apis.test_options import apply_test_options
@@ -18,10 +18,6 @@ from mmdet_centernet.datasets.skeleton import COCO_SKELETON
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.registry import MODELS
 from mmdet_centernet.visualization import PoseLocalVisualizer
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / 'test_tools'))
-import pose_project  # noqa: E402
-from pose_project import COLORS, LINK_COLOR  # noqa: E402
 
 ONE = "model['test_cfg'].update(topk=1, max_per_img=1)\n"
 FIELDS = ('bboxes', 'scores', 'labels', 'keypoints', 'keypoint_scores')
