@@ -190,6 +190,13 @@ def test_crops_without_rotation_are_what_they_were():
         outs.append(transform(make_sample(load=load))['homography_matrix'])
     np.testing.assert_array_equal(outs[0], outs[1])
     np.testing.assert_array_equal(outs[0], outs[2])
+    transform = CenterAffine(SIZE)
+    np.random.seed(3)
+    transform(make_sample())
+    rest = np.random.random()
+    np.random.seed(3)
+    transform._draw(110, 70)
+    assert np.random.random() == rest
 
 
 def test_turned_images_keep_every_object():
@@ -296,6 +303,19 @@ def test_joints_left_behind_are_noticed(transform):
         PackPoseInputs()(CenterResize(SIZE)(transform(make_sample())))
     # Before the joints are loaded it is somebody else's to know.
     PackPoseInputs()(LoadKeypoints()(transform(make_sample(load=False))))
+
+
+def test_joints_follow_several_steps():
+    """Before and after loading, with the joints in the original image's pixels at first."""
+    sample = make_sample(load=False)
+    points = np.array([instance['keypoints'] for instance in sample['instances']])
+    steps = [CenterPad(), LoadKeypoints(), CenterResize(SIZE), CenterPad(scale=.5)]
+    found = Compose([*steps, PackPoseInputs()])(sample)['data_samples']
+    # 110 x 70 fits into 96 x 64 at 2 / 3 of the padded 128 x 96; then all is halved and padded.
+    zoom = 64 / 96
+    middle = (np.array(SIZE) - np.array([128, 96]) * zoom) / 2
+    expected = (points * zoom + middle) * .5 + [(64 - 48) / 2, (64 - 32) / 2]
+    np.testing.assert_allclose(found.gt_instances.keypoints, expected, atol=1e-3)
 
 
 def test_objects_without_their_joints_are_noticed():
