@@ -478,8 +478,8 @@ def dataset_meta(meta, config, num_classes, num_keypoints=None):
             continue
         found = dict(classes=tuple(names['classes']))
         palette = names.get('palette')
-        if isinstance(palette, (list, tuple)) and len(palette) == num_classes:
-            found['palette'] = [tuple(colour) for colour in palette]
+        if isinstance(palette, (list, tuple)) and len(palette) >= num_classes:
+            found['palette'] = [tuple(colour) for colour in palette[:num_classes]]
         if num_keypoints:
             found.update(skeleton)
         return found

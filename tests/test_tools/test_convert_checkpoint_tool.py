@@ -182,6 +182,7 @@ def test_names_of_joints(tmp_path, meta, data, num_keypoints, expected):
     assert (found and (found['classes'][0], found.get('num_keypoints'))) == expected
     if found:
         assert {'classes'} <= found.keys() <= {'classes', 'palette', *COCO_SKELETON}
+        assert len(found.get('palette', [()])) == 1
         # Plain data, which a file of weights may hold.
         torch.save(found, tmp_path / 'meta.pth')
         assert torch.load(tmp_path / 'meta.pth', weights_only=True) == found
