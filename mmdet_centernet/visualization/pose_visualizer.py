@@ -84,7 +84,7 @@ class PoseLocalVisualizer(DetLocalVisualizer):
         points_per_pixel = 72 / self.dpi
         line_width = max(_THINNEST, _OF_IMAGE * max(image.shape[:2]) * points_per_pixel)
         bboxes = instances.bboxes
-        bboxes = (bboxes.tensor if isinstance(bboxes, BaseBoxes) else bboxes).numpy()
+        bboxes = (bboxes.tensor if isinstance(bboxes, BaseBoxes) else bboxes).float().numpy()
         labels = instances.labels.numpy()
         palette = get_palette(
             self.dataset_meta.get('palette'), int(labels.max(initial=-1)) + 1)
@@ -94,9 +94,9 @@ class PoseLocalVisualizer(DetLocalVisualizer):
         draw_boxes(self.ax_save, bboxes, [np.array(palette[label]) / 255 for label in labels],
                    points_per_pixel, texts, line_width)
         if 'keypoints' in instances:
-            keypoints = instances.keypoints.numpy()
+            keypoints = instances.keypoints.float().numpy()
             if 'keypoint_scores' in instances:
-                seen, hollow = instances.keypoint_scores.numpy() >= self.kpt_thr, None
+                seen, hollow = instances.keypoint_scores.float().numpy() >= self.kpt_thr, None
             else:
                 visible = instances.keypoints_visible.numpy()
                 seen, hollow = visible > 0, visible == 1
