@@ -55,8 +55,17 @@ def is_color(picture, place, color, tolerance=12):
     return np.abs(picture[y, x] - color).max() <= tolerance
 
 
+def in_half_precision(sample):
+    instances = sample.pred_instances
+    for name in ('bboxes', 'scores', 'keypoints', 'keypoint_scores'):
+        instances[name] = instances[name].bfloat16()
+    return sample
+
+
 def test_joints_and_links_have_their_colors_at_their_places():
-    for picture in (drawn(truth([2, 2, 2])), drawn(prediction([0.9, 0.9, 0.9]))):
+    for sample in (truth([2, 2, 2]), prediction([0.9, 0.9, 0.9]),
+                   in_half_precision(prediction([0.9, 0.9, 0.9]))):
+        picture = drawn(sample)
         assert picture.shape == (180, 320, 3)
         for joint, color in zip(JOINTS, (RED, GREEN, BLUE)):
             assert is_color(picture, joint, color)
