@@ -290,6 +290,8 @@ def test_file_without_joints(build):
                 "category 'person' of .*ann.json lists no keypoints: give a file with joints "
                 r"\(COCO's are person_keypoints_\*.json, not instances_")):
             build(content([pose(1)], categories=BARE), classes)
+    with pytest.raises(UserError, match='lists no keypoints'):
+        build(content(categories=BARE), ('person', ))
     named = dict(keypoint_info=KEYPOINT_INFO)
     with pytest.raises(UserError, match='lists no keypoints'):
         build(content([pose(1)], categories=BARE), ('person', ), metainfo=named)
