@@ -75,6 +75,8 @@ def converted(config, weights, folder):
     write_checkpoint(checkpoint, folder / 'ours.pth')
     model = build(config)
     load_checkpoint(model, str(folder / 'ours.pth'), strict=True)
+    for name in ('theirs.pth', 'ours.pth'):  # up to 800 MB each
+        (folder / name).unlink()
     return model
 
 
