@@ -62,14 +62,12 @@ def draw_people(axes, keypoints, seen, style, bboxes, points_per_pixel, hollow=N
     Args:
         axes (Axes): With image pixels as its units.
         keypoints (ndarray[N, K, 2]): xy, pixels.
-        seen (ndarray[N, K]): bool, the joints that are drawn; of them those that are not
-            finite are left out.
+        seen (ndarray[N, K]): bool, the joints that are drawn.
         style (PoseStyle): Of K joints.
         bboxes (ndarray[N, 4]): xyxy, pixels; they tell the size of the people.
         points_per_pixel (float): Typographic points of the picture per pixel of the image.
         hollow (ndarray[N, K], optional): bool, joints that are rings (the occluded).
     """
-    seen = seen & np.isfinite(keypoints).all(axis=2)
     hollow = np.zeros_like(seen) if hollow is None else hollow
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     largest = _OF_IMAGE * max(right - left, bottom - top) * points_per_pixel

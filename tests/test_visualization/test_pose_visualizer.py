@@ -149,7 +149,8 @@ def test_people_beyond_the_border_are_drawn_without_a_word():
 def test_without_a_size_the_joints_tell_how_large_somebody_is():
     sample = truth([2, 2, 2])
     sample.gt_instances.bboxes = torch.zeros(1, 4)
-    assert is_color(drawn(sample), JOINTS[0], RED)
+    x, y = JOINTS[0]
+    assert is_color(drawn(sample), (x + 2, y), RED)  # not as small as can be
 
 
 @pytest.mark.parametrize('meta', [
@@ -213,7 +214,7 @@ def test_heat_maps_are_one_more_panel():
     assert heat[int(first[1]), int(first[0])] @ [-0.5, 1, -0.5] > 150  # green
     assert heat[int(second[1]), int(second[0])] @ [-0.5, -0.5, 1] > 80  # blue, less of it
     assert is_color(heat, (240, 140), [0.6 * GREY] * 3, 1)
-    assert drawn(with_heatmaps(homography_matrix=matrix), draw_pred=False).shape == (180, 320, 3)
+    assert (drawn(with_heatmaps(homography_matrix=matrix), draw_pred=False) == GREY).all()
 
 
 def test_heat_maps_need_their_place():
