@@ -269,33 +269,35 @@ class CocoKeypointMetric(BaseMetric):
         ids = sorted((image['id'] for image in self._content['images']),
                      key=lambda image_id: (type(image_id).__name__, image_id))
         self._image_numbers = {image_id: number for number, image_id in enumerate(ids)}
+        used = [annotation for annotation in self._content['annotations']
+                if annotation['category_id'] in self.category_ids
+                and annotation['image_id'] in self._image_numbers]
+        if used and not any(annotation.get('keypoints') for annotation in used):
+            raise UserError(
+                f'no annotation of {self.ann_file} has keypoints: give CocoKeypointMetric the '
+                'file of keypoint annotations (of COCO, person_keypoints_*.json)')
         annotations = []
-        for annotation in self._content['annotations']:
-            if (annotation['category_id'] in self.category_ids
-                    and annotation['image_id'] in self._image_numbers):
-                self._check(annotation)
-                labelled = sum(flag > 0 for flag in annotation['keypoints'][2::3])
-                annotations.append(dict(
-                    id=len(annotations) + 1,
-                    image_id=self._image_numbers[annotation['image_id']],
-                    category_id=annotation['category_id'],
-                    keypoints=annotation['keypoints'],
-                    num_keypoints=annotation.get('num_keypoints', labelled),
-                    bbox=annotation['bbox'], area=annotation['area'],
-                    iscrowd=annotation.get('iscrowd', 0)))
+        for annotation in used:
+            # As the data set has it, an annotation without keypoints has none labelled.
+            keypoints = annotation.get('keypoints') or [0] * (3 * self.num_keypoints)
+            self._check(annotation, keypoints)
+            labelled = sum(flag > 0 for flag in keypoints[2::3])
+            annotations.append(dict(
+                id=len(annotations) + 1,
+                image_id=self._image_numbers[annotation['image_id']],
+                category_id=annotation['category_id'],
+                keypoints=keypoints,
+                num_keypoints=annotation.get('num_keypoints', labelled),
+                bbox=annotation['bbox'], area=annotation['area'],
+                iscrowd=annotation.get('iscrowd', 0)))
         return _index(dict(
             images=[dict(id=number) for number in self._image_numbers.values()],
             categories=[dict(id=category_id) for category_id in self.category_ids],
             annotations=annotations))
 
-    def _check(self, annotation):
+    def _check(self, annotation, keypoints):
         """Stop at an annotation that pycocotools cannot evaluate by."""
         where = f'annotation {annotation.get("id")!r} of {self.ann_file}'
-        keypoints = annotation.get('keypoints')
-        if keypoints is None:
-            raise UserError(
-                f'{where} has no keypoints: give CocoKeypointMetric the file of keypoint '
-                'annotations (of COCO, person_keypoints_*.json)')
         if len(keypoints) != 3 * self.num_keypoints:
             raise UserError(
                 f'{where} has {len(keypoints)} numbers for keypoints, not x, y and visibility '

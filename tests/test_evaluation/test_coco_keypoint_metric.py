@@ -1,4 +1,5 @@
 """OKS AP: pycocotools' own figures, whatever the skeleton, the ids and the processes."""
+import copy
 import json
 import math
 import multiprocessing
@@ -311,7 +312,7 @@ def test_a_config_names_it(own, tmp_path):
 
 
 @pytest.mark.parametrize('change, reason', [
-    (dict(keypoints=None), 'annotation 1 of .*ann.json has no keypoints: .*person_keypoints_'),
+    (dict(keypoints=None), 'no annotation of .*ann.json has keypoints: .*person_keypoints_'),
     (dict(keypoints=[1, 2, 2] * 5), 'has 15 numbers for keypoints, not .* of 6: '),
     (dict(area=None), r'annotation 1 of .* has no area, .* 0\.53 \* width \* height'),
     (dict(area=float('nan')), 'has no area'),
@@ -322,6 +323,18 @@ def test_annotations_of_no_use(change, reason, evaluate):
     content['annotations'][0].update(change)
     with pytest.raises(UserError, match=reason):
         evaluate(content, samples)
+
+
+def test_an_annotation_without_keypoints_has_none_labelled(own, evaluate):
+    """Some of a file's may be without; their people are ignored, as crowds are."""
+    content, samples = own
+    unlabelled, without = copy.deepcopy(content), copy.deepcopy(content)
+    for index in range(0, len(content['annotations']), 3):
+        unlabelled['annotations'][index].update(keypoints=[0] * 18, num_keypoints=0)
+        for key in ('keypoints', 'num_keypoints'):
+            del without['annotations'][index][key]
+    expected = evaluate(unlabelled, samples)
+    assert evaluate(without, samples) == expected != evaluate(content, samples)
 
 
 @pytest.mark.parametrize('content, reason', [
