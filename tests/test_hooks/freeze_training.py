@@ -1,11 +1,4 @@
-"""A training of four linear epochs on the CPU, in one process or several, with FreezeHook.
-
-As a program, one of several: ``freeze_training.py FOLDER``; process r writes its weights after
-each epoch to ``FOLDER/rank{r}.pth``.
-"""
-import sys
-from pathlib import Path
-
+"""A training of four linear epochs on the CPU, in one process or several, with FreezeHook."""
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -73,7 +66,8 @@ def build(folder, model, batch_size, hook=None, hooks=(), train_cfg=None, **sett
     return runner, record
 
 
-def main(folder):
+def train_as_one_of_several(folder):
+    """Process r writes its weights after each epoch to ``folder/rank{r}.pth``."""
     torch.distributed.init_process_group('gloo')
     # The same for all, as DistributedDataParallel makes it anyway.
     torch.manual_seed(0)
@@ -86,9 +80,5 @@ def main(folder):
     # At the start, then after each phase's begin, a wrapper of its own.
     assert {target for target, _ in compiled} == {'train_step'} and len(compiled) == 3
     assert compiled[-1][1] == id(runner.model)
-    torch.save(record.states, Path(folder) / f'rank{get_rank()}.pth')
+    torch.save(record.states, folder / f'rank{get_rank()}.pth')
     torch.distributed.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main(sys.argv[1])

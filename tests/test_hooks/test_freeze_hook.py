@@ -1,13 +1,10 @@
 """FreezeHook in real trainings of a toy: one process, resumed, averaged, and two processes."""
-import os
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
+import processes
 import pytest
 import torch
-from freeze_training import EPOCHS, FROZEN_EPOCHS, Toy, build
+from freeze_training import EPOCHS, FROZEN_EPOCHS, Toy, build, train_as_one_of_several
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.hooks import FreezeHook
@@ -87,17 +84,7 @@ def test_a_part_of_a_module_and_never_thawed(tmp_path):
 
 def test_two_processes_stay_one_model_and_learn_as_one_process(tmp_path):
     """To float32's rounding; batch norm, whose statistics are each process's own, is left out."""
-    script = Path(__file__).with_name('freeze_training.py')
-    place = dict(
-        os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(script.parents[2]), WORLD_SIZE='2',
-        MASTER_ADDR='127.0.0.1', MASTER_PORT=str(20000 + os.getpid() % 20000))
-    processes = [
-        subprocess.Popen([sys.executable, script, tmp_path], stderr=subprocess.PIPE, text=True,
-                         env=dict(place, RANK=str(rank), LOCAL_RANK=str(rank)))
-        for rank in range(2)]
-    for process in processes:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+    processes.run_two(train_as_one_of_several, tmp_path)
     first, second = (torch.load(tmp_path / f'rank{rank}.pth', weights_only=True)
                      for rank in range(2))
     # Each process takes every other image: both together see what one sees in batches of 4.

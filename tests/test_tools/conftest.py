@@ -1,17 +1,8 @@
 """The tools as callables, and a tiny data set and training to try them on."""
-import importlib.util
-
 import pytest
 import tiny_project
 
 from mmdet_centernet.apis import cli
-
-
-def _load(path):
-    spec = importlib.util.spec_from_file_location(f'tool_{path.stem}', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='session')
@@ -21,7 +12,7 @@ def tool():
 
     def call(name, *arguments):
         if name not in loaded:
-            loaded[name] = _load(tiny_project.ROOT / 'tools' / name)
+            loaded[name] = tiny_project.load_tool(name)
         return cli.run(loaded[name].main, [str(a) for a in arguments])
 
     return call

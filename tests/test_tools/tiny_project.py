@@ -1,4 +1,5 @@
 """A made-up data set and config, small enough to train in a second."""
+import importlib.util
 import json
 from pathlib import Path
 
@@ -8,6 +9,15 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ('square', 'disc')
 WIDTH, HEIGHT = 96, 64
+
+
+def load_tool(name):
+    """The module of a file in ``tools/``."""
+    path = ROOT / 'tools' / name
+    spec = importlib.util.spec_from_file_location(f'tool_{path.stem}', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def write_data(folder, num_images=6, classes=CLASSES, seed=0):
