@@ -2,9 +2,10 @@
 import copy
 import json
 import math
-import multiprocessing
+import os
 
 import numpy as np
+import processes
 import pytest
 import torch
 from mmengine.config import Config
@@ -72,9 +73,13 @@ def random_scenes(num_keypoints, num_classes, seed, image_id=lambda index: index
         annotations=annotations), samples
 
 
+def own_scenes():
+    return random_scenes(len(OWN_SIGMAS), 2, seed=0)
+
+
 @pytest.fixture(scope='module')
 def own():
-    return random_scenes(len(OWN_SIGMAS), 2, seed=0)
+    return own_scenes()
 
 
 @pytest.fixture
@@ -212,29 +217,22 @@ def test_a_pair_is_found_up_to_its_oks(seed, own_sigmas, evaluate):
     assert figures['coco/AP (L)'] == figures['coco/AR (L)'] == -1
 
 
-def _one_of_two(rank, folder, samples):
-    torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
+def _one_of_two(folder):
+    torch.distributed.init_process_group('gloo')
+    rank, (_, samples) = int(os.environ['RANK']), own_scenes()
     metric = CocoKeypointMetric(
         f'{folder}/ann.json', outfile_prefix=f'{folder}/both', collect_dir=f'{folder}/parts')
     metric.dataset_meta = META
     # As the sampler deals: in turn, and from the start again to give both as many.
     metric.process(None, (samples + samples[:1])[rank::2])
     (folder / f'{rank}.json').write_text(json.dumps(metric.evaluate(len(samples))))
+    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_give_what_one_gives(own, evaluate, tmp_path):
     content, samples = own
     alone = evaluate(content, samples, outfile_prefix=str(tmp_path / 'alone'))
-    # Forked, they need not import anything.
-    fork = multiprocessing.get_context('fork')
-    both = [fork.Process(target=_one_of_two, args=(rank, tmp_path, samples))
-            for rank in range(2)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(60)
-        assert process.exitcode == 0
+    processes.run_two(_one_of_two, tmp_path)
     assert [json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(2)] == [
         alone, alone]
     assert (tmp_path / 'both.keypoints.json').read_text() == (
