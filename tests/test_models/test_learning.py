@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 128, 96
 TRAIN_IMAGES, VAL_IMAGES = 48, 24
 OBJECTS_PER_IMAGE = 4
 LONG_SIDES = 18, 43  # px, the second one excluded; the short side is two thirds
-EPOCHS, REPEATS, BATCH = 10, 4, 4
+EPOCHS, REPEATS, BATCH = 6, 4, 8
 META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'homography_matrix')
 
 
@@ -107,7 +107,7 @@ def make_config(folder, seed):
         train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=EPOCHS, val_interval=EPOCHS),
         val_cfg=dict(type='ValLoop'),
         optim_wrapper=dict(
-            type='OptimWrapper', optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01),
+            type='OptimWrapper', optimizer=dict(type='AdamW', lr=5e-3, weight_decay=0.01),
             clip_grad=dict(max_norm=35)),
         param_scheduler=[
             dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=20),
@@ -130,7 +130,7 @@ def learn(folder, seed):
 
 
 def test_shapes_are_learnt(tmp_path):
-    """Seeds 0, 1 and 2 reach an AP of 0.80, 0.83 and 0.78; a heat map that is off by one
-    cell, or offsets with x and y swapped, still reach 0.53."""
+    """Seeds 0, 1 and 2 reach an AP of 0.72, 0.74 and 0.75; offsets with x and y swapped in
+    decoding reach 0.54."""
     metrics = learn(tmp_path, seed=0)
     assert metrics['bbox_mAP'] >= 0.6, metrics
