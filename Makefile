@@ -15,6 +15,11 @@ PIP_INSTALL := -m pip install --quiet --no-compile --disable-pip-version-check \
 NEEDED := --requirement requirements.txt --requirement requirements/demo.txt \
           --requirement requirements/tests.txt --requirement requirements/lint.txt
 
+# Two processes that take one file of tests after the other, one thread each: several threads
+# mostly wait for one another, which took most of the time.
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile \
+         --no-loadscope-reorder
+
 .PHONY: help demo demo-pose test lint test-compiled clean
 .DEFAULT_GOAL := help
 
@@ -90,10 +95,11 @@ demo-pose: $(VENV)/.ready
 	  "$$(cat $(POSE_WORK_DIR)/last_checkpoint)" --out-dir $(POSE_WORK_DIR)
 
 test: $(VENV)/.ready
-	@$(PY) -m pytest
+	@$(PYTEST)
 
+test-compiled: PY := $(COMPILED_VENV)/bin/python
 test-compiled: $(COMPILED_VENV)/.ready
-	@$(COMPILED_VENV)/bin/python -m pytest
+	@$(PYTEST)
 
 lint: $(VENV)/.ready
 	@$(PY) -m ruff check .
