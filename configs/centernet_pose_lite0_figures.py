@@ -10,7 +10,12 @@ _base_ = [
 
 model = dict(
     backbone=dict(frozen_stages=2),
-    bbox_head=dict(num_classes=1, num_keypoints=7))
+    bbox_head=dict(
+        num_classes=1,
+        num_keypoints=7,
+        # Learnt around the centres, not only there, the joints' places come much sooner.
+        coder=dict(dense_displacement=True),
+        loss_wh=dict(loss_weight=0.2)))
 # What is tested is the average of the weights over some 250 steps.
 custom_hooks = [
     *_base_.custom_hooks,
