@@ -5,6 +5,8 @@ refuses one in a forked process, and OpenMP's threads do not survive the fork.
 """
 import multiprocessing
 import os
+import sys
+from multiprocessing.connection import wait
 
 import torch
 
@@ -39,7 +41,13 @@ def run_two(target, *args):
                  MASTER_PORT=str(20000 + os.getpid() % 20000))
     processes = [start(target, *args, RANK=str(rank), LOCAL_RANK=str(rank), **place)
                  for rank in range(2)]
+    # One that fails would leave the other waiting for it.
+    while all(process.exitcode in (None, 0) for process in processes) and any(
+            process.is_alive() for process in processes):
+        wait([process.sentinel for process in processes if process.is_alive()])
     for process in processes:
+        if process.exitcode is None:
+            process.kill()
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
 
@@ -48,3 +56,7 @@ def _begin(variables, target, args):
     torch.set_num_threads(1)
     os.environ.update(variables)
     target(*args)
+    # Without what Python and gloo's threads do at the end, in which one of two can wait for ever.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
