@@ -1,7 +1,6 @@
 """Pictures of a trained model's work on a data set."""
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,7 +12,7 @@ from mmengine.runner import Runner
 
 from mmdet_centernet.apis.weights import load_weights
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.hooks import SkeletonHook
+from mmdet_centernet.hooks.skeleton_hook import fit_skeleton
 from mmdet_centernet.registry import MODELS
 from mmdet_centernet.visualization import (
     PoseStyle,
@@ -166,8 +165,7 @@ def write_pictures(config, checkpoint_path, out_dir, split='val', count=6, score
     dataset = Runner.build_dataloader(settings).dataset
     if not len(dataset):
         raise UserError(f'{split}_dataloader has no images')
-    getattr(SkeletonHook(), f'before_{split}')(SimpleNamespace(
-        model=model, **{f'{split}_dataloader': SimpleNamespace(dataset=dataset)}))
+    fit_skeleton(model, dataset, f'{split}_dataloader')
     indices = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round())
     for index in map(int, indices):
         info = dataset.get_data_info(index)

@@ -5,6 +5,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
 from ...errors import UserError
+from ...ops.heatmap import cell_positions
 from ...registry import MODELS
 from ..task_modules.pose_coder import PoseTargets
 from .base_center_head import OBJECTS_EPS, BaseCenterHead, transform_points
@@ -215,11 +216,11 @@ class CenterNetPoseHead(BaseCenterHead):
         plane, cells = positions.div(area, rounding_mode='floor'), positions % area
         image, joint = plane.div(self.num_keypoints, rounding_mode='floor'), (
             plane % self.num_keypoints)
-        y, x = cells.div(width, rounding_mode='floor'), cells % width
+        place = cell_positions(cells, width)
+        x, y = place.unbind(dim=1)
         pred = displacement.unflatten(1, (-1, 2))[image, joint, :, y, x]
         center = boxes.cells.repeat_interleave(self.num_keypoints)[owner]
-        step = torch.stack((
-            x - center % width, y - center.div(width, rounding_mode='floor')), dim=1)
+        step = place - cell_positions(center, width)
         target = targets.displacement.flatten(0, 1)[owner] - step
         return self.regression_loss('keypoint_displacement', pred, target, weight, divisor)
 
