@@ -117,7 +117,8 @@ def box_corners(bboxes_3d: Tensor) -> Tensor:
     y = -bboxes_3d.new_tensor(_CORNER_TOP) * height
     cos, sin = angle.cos(), angle.sin()
     turned = torch.stack((cos * x + sin * z, y.expand_as(x), cos * z - sin * x), dim=-1)
-    return turned + location[..., None, :]
+    corners: Tensor = turned + location[..., None, :]
+    return corners
 
 
 def box_centers(bboxes_3d: Tensor) -> Tensor:

@@ -219,6 +219,7 @@ class BaseCenterHead(BaseDenseHead):
         max_per_img = cfg.get('max_per_img', 100)
         decoded = self.coder.decode(
             **outputs[-1],
+            **self._decode_options(batch_img_metas, outputs[-1]['heatmap']),
             topk=cfg.get('topk', max_per_img),
             local_maximum_kernel=cfg.get('local_maximum_kernel', 3),
         )._asdict()
@@ -240,6 +241,10 @@ class BaseCenterHead(BaseDenseHead):
                 found.scores = scores
             results.append(found[:max_per_img])
         return results
+
+    def _decode_options(self, batch_img_metas: list[dict], like: Tensor) -> dict[str, Tensor]:
+        """What else than the outputs the coder decodes from, on the device of ``like``."""
+        return {}
 
     def _transform(
         self, decoded: dict[str, Tensor], matrices: Tensor

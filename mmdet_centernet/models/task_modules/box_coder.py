@@ -110,6 +110,9 @@ class CenterNetBoxCoder:
         ValueError: for an unknown choice or a stride below 1.
     """
 
+    #: Whether ``'official'`` takes the radius of the size rounded up to whole cells.
+    rounds_sizes_up = True
+
     def __init__(
         self,
         stride: int = 4,
@@ -198,7 +201,7 @@ class CenterNetBoxCoder:
         wh = torch.where(valid[:, None], wh, 0.0)
         offset = torch.where(valid[:, None], center - cell, 0.0)
         cell = torch.where(valid[:, None], cell, 0.0).long()
-        size = wh.ceil() if self.radius == 'official' else wh
+        size = wh.ceil() if self.radius == 'official' and self.rounds_sizes_up else wh
         radius = gaussian_radius(size, self.radius, self.min_overlap).floor().clamp(min=0).long()
         return Objects(
             image, torch.where(valid, label, 0), wh, cell, cell[:, 1] * width + cell[:, 0],
