@@ -1,0 +1,4 @@
+# As default_runtime.py, with pictures of boxes in space.
+_base_ = './default_runtime.py'
+
+visualizer = dict(type='mmdet_centernet.Mono3DLocalVisualizer')
