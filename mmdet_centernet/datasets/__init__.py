@@ -1,20 +1,24 @@
 """Data sets and their transforms: annotation file to dict, in original pixels."""
 from .coco import CocoDataset
 from .coco_pose import CocoPoseDataset
+from .kitti import KittiMono3DDataset
 from .skeleton import parse_skeleton
 from .transforms import (
     CenterAffine,
+    CenterAffine3D,
     CenterPad,
     CenterResize,
     ColorJitterPCA,
+    LoadBoxes3D,
     LoadImage,
     LoadKeypoints,
+    PackMono3DInputs,
     PackPoseInputs,
 )
 from .voc import VOCDataset
 
 __all__ = [
-    'CenterAffine', 'CenterPad', 'CenterResize', 'CocoDataset', 'CocoPoseDataset',
-    'ColorJitterPCA', 'LoadImage', 'LoadKeypoints', 'PackPoseInputs', 'VOCDataset',
-    'parse_skeleton'
+    'CenterAffine', 'CenterAffine3D', 'CenterPad', 'CenterResize', 'CocoDataset',
+    'CocoPoseDataset', 'ColorJitterPCA', 'KittiMono3DDataset', 'LoadBoxes3D', 'LoadImage',
+    'LoadKeypoints', 'PackMono3DInputs', 'PackPoseInputs', 'VOCDataset', 'parse_skeleton'
 ]

@@ -18,7 +18,10 @@ from mmdet_centernet.registry import TRANSFORMS
 
 # Entries of a sample that have one row per object. Dropping an object drops its row of each.
 PER_OBJECT_KEYS = (
-    'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_keypoints', 'gt_keypoints_visible')
+    'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_keypoints', 'gt_keypoints_visible',
+    'gt_bboxes_3d', 'gt_alpha')
+# What a fit looks at: the whole image, of which nothing is lost, or its width alone.
+FITS = ('whole', 'width')
 # Annotations that the warps below do not move; going on would leave them where they were.
 UNMOVED_KEYS = ('gt_masks', 'gt_seg_map', 'proposals')
 
@@ -27,11 +30,12 @@ class CenterWarp(BaseTransform):
     """Move an image, its boxes and joints by one matrix and note it in the sample.
 
     Reads ``img`` (ndarray[H, W, 3]) and, where there, ``gt_bboxes`` (mmdet's boxes or
-    ndarray[N, 4], px of ``img``), ``gt_keypoints`` (ndarray[N, K, 2], likewise) and
-    ``homography_matrix``. Writes them moved, and ``img_shape``; ``homography_matrix``
-    (float32 [3, 3], original px -> px of the new ``img``) is the matrix times the one that
-    was there, and so is ``keypoints_homography``, see :class:`LoadKeypoints`. Joints may
-    come to lie outside the image; they are neither cut nor marked.
+    ndarray[N, 4], px of ``img``), ``gt_keypoints`` (ndarray[N, K, 2], likewise), ``cam2img``
+    (ndarray[3, 4], camera frame to px) and ``homography_matrix``. Writes them moved, and
+    ``img_shape``; ``homography_matrix`` (float32 [3, 3], original px -> px of the new ``img``)
+    is the matrix times the one that was there, and so are ``keypoints_homography``, see
+    :class:`LoadKeypoints`, and ``cam2img_homography``, which is the same of ``cam2img``.
+    Joints may come to lie outside the image; they are neither cut nor marked.
 
     Args:
         pad_value (float | tuple[float, float, float]): what is written where the image does
@@ -80,6 +84,9 @@ class CenterWarp(BaseTransform):
                 results.get('keypoints_homography'), matrix)
             results['gt_keypoints'] = warp_points(
                 results['gt_keypoints'], matrix).astype(np.float32)
+        if 'cam2img' in results:
+            results['cam2img_homography'] = _after(results.get('cam2img_homography'), matrix)
+            results['cam2img'] = matrix @ results['cam2img']
         if 'gt_bboxes' in results:
             boxes = results['gt_bboxes']
             moved = warp_boxes(
@@ -100,6 +107,19 @@ class CenterWarp(BaseTransform):
 def _after(before, matrix):
     """The homography of a step after those that were there (None: none)."""
     return (matrix if before is None else matrix @ before).astype(np.float32)
+
+
+def cut_boxes(results, drop=True):
+    """Cut the boxes to the image; ``drop`` objects of which no area is left, in all rows."""
+    if 'gt_bboxes' not in results:
+        return
+    boxes = results['gt_bboxes']
+    boxes.clip_(results['img_shape'])
+    if drop:
+        keep = ((boxes.widths > 0) & (boxes.heights > 0)).numpy()
+        for key in PER_OBJECT_KEYS:
+            if key in results:
+                results[key] = results[key][keep]
 
 
 def _border(border, side):
@@ -156,7 +176,8 @@ class CenterAffine(CenterWarp):
 
     Raises:
         UserError: if an option is out of range; in use, if joints are to be flipped without
-            ``flip_indices``, or a sample without joints is to be turned.
+            ``flip_indices``, a sample without joints is to be turned, or one has 3D boxes
+            (see :class:`CenterAffine3D`).
     """
 
     def __init__(self, crop_size=(512, 512), random_crop=True,
@@ -164,7 +185,7 @@ class CenterAffine(CenterWarp):
                  scale_jitter=0.4, shift_jitter=0.1, flip_prob=0.5, pad_value=0,
                  rotate_prob=0.0, rotate=0.0):
         super().__init__(pad_value)
-        self.crop_size = _check_size('crop_size', crop_size)
+        self.crop_size = check_size('crop_size', crop_size)
         if not len(scales) or min(scales) <= 0:
             raise UserError(f'CenterAffine needs positive scales, not {scales}')
         if not 0 <= flip_prob <= 1:
@@ -225,6 +246,11 @@ class CenterAffine(CenterWarp):
 
     @autocast_box_type()
     def transform(self, results):
+        if 'gt_bboxes_3d' in results:
+            raise UserError(
+                f'mmdet_centernet.CenterAffine does not know 3D boxes, which '
+                f'{results.get("img_path", "this sample")} has: use '
+                'mmdet_centernet.CenterAffine3D')
         self._check_joints(results)
         height, width = results['img'].shape[:2]
         (x, y), scale, flip = self._draw(width, height)
@@ -243,14 +269,7 @@ class CenterAffine(CenterWarp):
         if flip and 'gt_keypoints' in results:
             for key in ('gt_keypoints', 'gt_keypoints_visible'):
                 results[key] = results[key][:, results['flip_indices']]
-        if 'gt_bboxes' in results:
-            boxes = results['gt_bboxes']
-            boxes.clip_(results['img_shape'])
-            if not angle:
-                keep = ((boxes.widths > 0) & (boxes.heights > 0)).numpy()
-                for key in PER_OBJECT_KEYS:
-                    if key in results:
-                        results[key] = results[key][keep]
+        cut_boxes(results, drop=not angle)
         return results
 
 
@@ -305,19 +324,22 @@ class CenterResize(CenterWarp):
     Args:
         size (tuple[int, int]): (width, height), px; multiples of the network's coarsest
             stride.
+        fit (str): 'whole', or 'width': the zoom at which the width alone fits, as the original
+            has it for KITTI, where images may stick out above and below.
         pad_value (float | tuple[float, float, float]): see :class:`CenterWarp`.
         scale (float): test scale: the image is first resized to ``int(side * scale)``. The
             zoom after it stays that of the whole image, so that the image fills ``scale``
             times its usual part of the input; what sticks out is not seen.
 
     Raises:
-        UserError: if ``size`` or ``scale`` is not positive; in use, if the scale leaves
-            nothing of an image.
+        UserError: if ``size`` or ``scale`` is not positive or ``fit`` is not known; in use, if
+            the scale leaves nothing of an image.
     """
 
-    def __init__(self, size=(512, 512), pad_value=0, scale=1.0):
+    def __init__(self, size=(512, 512), pad_value=0, scale=1.0, fit='whole'):
         super().__init__(pad_value)
-        self.size = _check_size('size', size)
+        self.size = check_size('size', size)
+        self.fit = check_fit(fit)
         self.scale = _check_scale(scale)
 
     @autocast_box_type()
@@ -325,16 +347,28 @@ class CenterResize(CenterWarp):
         height, width = results['img'].shape[:2]
         scaled_width, scaled_height = _scaled_size(results, self.scale)
         matrix = center_warp(
-            (scaled_width / 2, scaled_height / 2), fit_zoom((width, height), self.size),
-            self.size)
+            (scaled_width / 2, scaled_height / 2),
+            zoom_to_fit((width, height), self.size, self.fit), self.size)
         return self._warp(results, matrix, self.size, self.scale)
 
 
-def _check_size(name, size):
+def check_size(name, size):
     """Return (width, height) as ints."""
     if len(size) != 2 or min(size) < 1 or any(int(side) != side for side in size):
         raise UserError(f'{name}={size} must be (width, height) in whole, positive pixels')
     return tuple(int(side) for side in size)
+
+
+def check_fit(fit):
+    """Return what the zoom is to look at."""
+    if fit not in FITS:
+        raise UserError(f'fit={fit!r} must be one of {FITS}')
+    return fit
+
+
+def zoom_to_fit(size, out_size, fit):
+    """Zoom at which an image of ``size`` fits into ``out_size``, both (width, height)."""
+    return out_size[0] / size[0] if fit == 'width' else fit_zoom(size, out_size)
 
 
 def _check_scale(scale):
