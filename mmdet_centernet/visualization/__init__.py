@@ -2,6 +2,7 @@
 from .birds_eye import draw_birds_eye
 from .boxes_3d import draw_boxes_3d
 from .heatmaps import heatmap_overlay, heatmap_to_image
+from .mono3d_panel import mono3d_panel
 from .mono3d_visualizer import Mono3DLocalVisualizer
 from .panels import detection_panel, match_boxes, save_figure
 from .people import PoseStyle, draw_people, joint_heat, joints_overlay
@@ -11,4 +12,4 @@ from .pose_visualizer import PoseLocalVisualizer
 __all__ = [
     'Mono3DLocalVisualizer', 'PoseLocalVisualizer', 'PoseStyle', 'detection_panel',
     'draw_birds_eye', 'draw_boxes_3d', 'draw_people', 'heatmap_overlay', 'heatmap_to_image',
-    'joint_heat', 'joints_overlay', 'match_boxes', 'pose_panel', 'save_figure']
+    'joint_heat', 'joints_overlay', 'match_boxes', 'mono3d_panel', 'pose_panel', 'save_figure']

@@ -2,6 +2,7 @@
 import numpy as np
 import torch
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
 from matplotlib.patches import Polygon
 from matplotlib.patheffects import withStroke
 
@@ -24,7 +25,7 @@ _LINE_OF_BOX = 0.03  # the width of lines as a share of the box's height in the 
 _LETTER = 0.6  # width of a letter as a share of its height
 _ROW = 1.45  # height of a label as a share of that of its letters
 _HIDDEN = 0.4  # opacity of edges behind the box
-_LABEL_BACKGROUND = '#101418'
+_DARK, _LIGHT = '#101418', '#ffffff'
 
 
 def corners_of(bboxes_3d):
@@ -184,6 +185,7 @@ def draw_boxes_3d(axes, bboxes_3d, colors, cam2img, points_per_pixel, texts=None
             continue
         height = np.ptp(lines[own][..., 1]) * points_per_pixel
         width = float(np.clip(_LINE_OF_BOX * height, _THINNEST, widest))
+        halo = _DARK if _luminance(colors[box]) > 0.15 else _LIGHT
         order = 1 + index / len(drawn)  # within it what is added later lies on top
         front = view.polygon(corners[index, FACES[0]])
         if len(front):
@@ -193,14 +195,18 @@ def draw_boxes_3d(axes, bboxes_3d, colors, cam2img, points_per_pixel, texts=None
         arrow, _ = view.segments(_arrow(bottom))
         seen = ahead[index, edge[own]]
         for part, alpha in ((lines[own][~seen], _HIDDEN), (arrow, 0.9), (lines[own][seen], 1)):
-            for color, extra, opacity in ((_LABEL_BACKGROUND, 1.0, 0.5 * alpha),
-                                          (colors[box], 0, alpha)):
+            for color, extra, opacity in ((halo, 1.0, 0.5 * alpha), (colors[box], 0, alpha)):
                 axes.add_collection(LineCollection(
                     part, colors=[color], linewidths=width + extra, alpha=opacity,
                     capstyle='round', zorder=order), autolim=False)
         if texts:
             labels.add(lines[own].reshape(-1, 2), texts[box], colors[box], bboxes_3d[box, 2])
     labels.draw()
+
+
+def _luminance(color):
+    """How light a colour is, in [0, 1]."""
+    return float(np.dot(to_rgb(color), (0.2126, 0.7152, 0.0722)))
 
 
 def _arrow(bottom):
@@ -254,6 +260,6 @@ class _Labels:
         self._axes.text(
             x1 + 0.3 * self._pixels, (y1 + y2) / 2, text, fontsize=self._points, color='white',
             va='center_baseline', ha='left', clip_on=True, zorder=3,
-            bbox=dict(boxstyle='square,pad=0.12', facecolor=_LABEL_BACKGROUND, alpha=0.62,
+            bbox=dict(boxstyle='square,pad=0.12', facecolor=_DARK, alpha=0.62,
                       edgecolor=color, linewidth=0.1 * self._points),
-            path_effects=[withStroke(linewidth=1, foreground=_LABEL_BACKGROUND)])
+            path_effects=[withStroke(linewidth=1, foreground=_DARK)])

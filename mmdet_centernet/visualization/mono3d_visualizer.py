@@ -38,8 +38,8 @@ def original_camera(metainfo):
     missing = [name for name in ('cam2img', 'homography_matrix') if metainfo.get(name) is None]
     if missing:
         raise UserError(
-            f'boxes in space cannot be drawn into {metainfo.get("img_path", "the image")}, because '
-            f'the data sample has no {" and no ".join(missing)}: let the test pipeline end in '
+            f'boxes in space cannot be drawn into {metainfo.get("img_path", "the image")}, as the '
+            f'data sample has no {" and no ".join(missing)}: let the test pipeline end in '
             'mmdet_centernet.PackMono3DInputs')
     homography = np.asarray(metainfo['homography_matrix'], dtype=np.float64)
     return np.linalg.solve(homography, np.asarray(metainfo['cam2img'], dtype=np.float64))
