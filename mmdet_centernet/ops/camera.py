@@ -22,10 +22,11 @@ _CORNER_TOP = (0, 0, 0, 0, 1, 1, 1, 1)
 
 
 def wrap_angle(angle: Tensor) -> Tensor:
-    """The same angles [...] in [-pi, pi)."""
+    """The same angles [...] in [-pi, pi), also by their value as Python's floats."""
     wrapped = torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
-    # What is just below -pi rounds up to pi.
-    return torch.where(wrapped >= math.pi, -math.pi, wrapped)
+    # What is just below -pi rounds up to pi, and -pi in float32 to what is below -pi.
+    wrapped = torch.where(wrapped >= math.pi, -math.pi, wrapped)
+    return wrapped.clamp(min=-math.pi * (1 - torch.finfo(wrapped.dtype).eps))
 
 
 def project(points: Tensor, cam2img: Tensor) -> Tensor:
