@@ -13,7 +13,8 @@ def parse_args(argv=None):
     """The command line."""
     parser = argparse.ArgumentParser(
         description='Paint ground truth, predictions and heat maps side by side; '
-                    'of a pose model skeletons and joint heat maps')
+                    'of a pose model skeletons and joint heat maps, of a 3D model boxes in space, '
+                    'also from above')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out-dir', required=True, help='folder for the pictures')

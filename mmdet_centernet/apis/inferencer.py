@@ -3,7 +3,7 @@ import contextlib
 import copy
 import os
 import warnings
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 
 import cv2
@@ -23,17 +23,21 @@ from mmdet_centernet.apis.cli import load_config
 from mmdet_centernet.apis.convert_checkpoint import dataset_meta
 from mmdet_centernet.apis.test_options import apply_test_options
 from mmdet_centernet.apis.weights import load_weights
+from mmdet_centernet.datasets.kitti_files import read_calib
 from mmdet_centernet.datasets.skeleton import COCO_SKELETON
 from mmdet_centernet.datasets.transforms import LoadImage
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.models.dense_heads import BaseCenterHead
-from mmdet_centernet.visualization import PoseLocalVisualizer
+from mmdet_centernet.models.dense_heads import BaseCenterHead, CenterNetMono3DHead
+from mmdet_centernet.visualization import Mono3DLocalVisualizer, PoseLocalVisualizer
 
 _LOADERS = ('LoadImage', 'LoadImageFromFile')
+# Of predictions beside boxes, scores and labels, where a model has them.
+_FIELDS = ('keypoints', 'keypoint_scores', 'bboxes_3d', 'alpha', 'depth')
 
 
 class CenterNetInferencer(DetInferencer):
-    """Detect objects, or people and their joints, in files, arrays, folders and lists of them.
+    """Detect objects, people and their joints, or objects in space, in files, arrays, folders
+    and lists of them.
 
     What :class:`mmdet.apis.DetInferencer` does, with its arguments and results, and beside
     it: the paper's test-time options; checkpoints are read as data and have to fit; inputs
@@ -43,7 +47,9 @@ class CenterNetInferencer(DetInferencer):
     holds ``bboxes`` [N, 4] (xyxy, pixels of the original image), ``scores`` [N] best first
     and ``labels`` [N]; ``inferencer.model.dataset_meta['classes']`` names the labels. A pose
     model adds ``keypoints`` [N, K, 2] (pixels of the original image) and ``keypoint_scores``
-    [N, K]; ``dataset_meta['keypoint_id2name']`` names the joints.
+    [N, K]; ``dataset_meta['keypoint_id2name']`` names the joints. A 3D model, which needs the
+    images' cameras, adds ``bboxes_3d`` [N, 7] (x, y, z of the bottom's centre, h, w, l,
+    rotation_y in the camera frame; metres, radians), ``alpha`` [N] and ``depth`` [N].
 
     Args:
         model (str | Path | Config): The config. It is not changed.
@@ -64,6 +70,8 @@ class CenterNetInferencer(DetInferencer):
         UserError: If config and checkpoint cannot be read, do not fit each other or the
             options, or the device is not there.
     """
+
+    preprocess_kwargs = {'cameras'}
 
     def __init__(self, model, weights=None, device=None, resolution=None, tta=None,
                  clip_boxes=None, palette='none', show_progress=False):
@@ -110,6 +118,11 @@ class CenterNetInferencer(DetInferencer):
         """The detector's, also within a TTA model."""
         return getattr(self.model, 'module', self.model).bbox_head
 
+    @property
+    def _is_mono3d(self):
+        """Whether the model finds boxes in space."""
+        return isinstance(self._head, CenterNetMono3DHead)
+
     def _dataset_meta(self, meta, config, head):
         """What a head's classes are called, their colours, and the skeleton of a pose head.
 
@@ -146,12 +159,14 @@ class CenterNetInferencer(DetInferencer):
         return dict(found, palette=[tuple(map(int, color)) for color in colors])
 
     def _init_visualizer(self, cfg):
-        """The config's; for a pose model one that draws skeletons, whatever the config says."""
-        if _is_pose(self._head):
+        """The config's; for poses and boxes in space one that draws these, whatever it says."""
+        wanted = (PoseLocalVisualizer if _is_pose(self._head)
+                  else Mono3DLocalVisualizer if self._is_mono3d else None)
+        if wanted:
             kind = cfg.visualizer.type
             kind = VISUALIZERS.get(kind) if isinstance(kind, str) else kind
-            if not (kind and issubclass(kind, PoseLocalVisualizer)):
-                cfg.visualizer = dict(type=PoseLocalVisualizer)
+            if not (kind and issubclass(kind, wanted)):
+                cfg.visualizer = dict(type=wanted)
         return super()._init_visualizer(cfg)
 
     def _init_pipeline(self, cfg):
@@ -173,10 +188,12 @@ class CenterNetInferencer(DetInferencer):
             **{key: transform[key] for key in ('to_float32', 'backend_args') if key in transform})
 
         def load_input(item):
-            if isinstance(item, str):
-                return load(dict(img_path=item))
-            return dict(img=item.astype(np.float32) if load.to_float32 else item,
-                        img_shape=item.shape[:2], ori_shape=item.shape[:2])
+            item = item if isinstance(item, dict) else _as_sample(item)
+            if 'img_path' in item:
+                return load(item)
+            image = item['img']
+            return dict(item, img=image.astype(np.float32) if load.to_float32 else image,
+                        img_shape=image.shape[:2], ori_shape=image.shape[:2])
 
         pipeline[loaders[0]] = load_input
         return Compose(pipeline)
@@ -205,7 +222,7 @@ class CenterNetInferencer(DetInferencer):
         return [_checked_input(inputs, 'inputs')]
 
     def __call__(self, inputs, batch_size=1, out_dir='', kpt_thr=None, draw_heatmap=False,
-                 **options):
+                 cam2img=None, **options):
         """Detect.
 
         An image that turns out to be broken stops the run with an error that names it. What
@@ -223,6 +240,11 @@ class CenterNetInferencer(DetInferencer):
                 None: as the config's visualizer says, 0.3 as a rule.
             draw_heatmap (bool): Of a pose model: draw the joint heat maps beside the
                 predictions; data samples then hold them as ``pred_fields``.
+            cam2img (ndarray | str | Path | list, optional): Of a 3D model, which needs it: the
+                camera of all images, [3, 4] from its frame to pixels of the images as they are
+                given (or [3, 3], which has no offset); or a KITTI calib file, whose P2 is
+                taken; or a folder with a calib file for each image, ``000123.txt`` for
+                ``000123.png``; or a list with a matrix or file for each input.
             **options: Of ``DetInferencer``: ``return_datasamples``, ``return_vis``,
                 ``pred_score_thr`` (of what is drawn), ``no_save_vis``, ``no_save_pred``,
                 ``print_result``, ``show``, ``wait_time``, ``draw_pred``.
@@ -230,15 +252,17 @@ class CenterNetInferencer(DetInferencer):
         Returns:
             dict: ``predictions``, one per input: data samples, or with
             ``return_datasamples=False`` dictionaries of lists ``bboxes``, ``scores``,
-            ``labels`` (and ``keypoints``, ``keypoint_scores``); ``visualization``, the pictures
-            (RGB) if any were asked for.
+            ``labels`` (and ``keypoints``, ``keypoint_scores``, or ``bboxes_3d``, ``alpha``,
+            ``depth``); ``visualization``, the pictures (RGB) if any were asked for.
 
         Raises:
-            UserError: If an input, or where it is to be written, is none that will do.
+            UserError: If an input, its camera, or where it is to be written, is none that will
+                do.
         """
         if not isinstance(batch_size, Integral) or batch_size < 1:
             raise UserError(f'batch_size={batch_size} must be a whole number of at least 1')
         inputs = self._inputs_to_list(inputs)
+        cameras = self._cameras(cam2img, inputs)
         if out_dir:
             _check_output(inputs, out_dir, options.get('no_save_pred', True))
         # Arrays are named by these two; a picture and its result get the same number.
@@ -246,7 +270,33 @@ class CenterNetInferencer(DetInferencer):
             self.num_visualized_imgs, self.num_predicted_imgs)
         with self._drawing(kpt_thr, draw_heatmap):
             return super().__call__(inputs, batch_size=batch_size, out_dir=str(out_dir or ''),
-                                    **options)
+                                    cameras=cameras, **options)
+
+    def _cameras(self, cam2img, inputs):
+        """The camera of each input, ndarray[3, 4] of float64, or None if the model needs none.
+
+        Raises:
+            UserError: If they are missing, wrong or of no use.
+        """
+        name = type(self._head).__name__
+        if not self._is_mono3d:
+            if cam2img is not None:
+                raise UserError('cam2img is the camera that boxes in space need, but the model '
+                                f'has a {name}, which finds none: leave it out')
+            return None
+        if cam2img is None:
+            raise UserError(
+                f"the model's {name} finds boxes in space, which takes the images' camera: give "
+                'cam2img, a 3 x 4 matrix, the path of a KITTI calib file, or a list with one for '
+                'each input')
+        if isinstance(cam2img, (str, os.PathLike)) and os.path.isdir(cam2img):
+            cam2img = _calib_files(cam2img, inputs)
+        if isinstance(cam2img, (list, tuple)) and not _is_matrix(cam2img):
+            if len(cam2img) != len(inputs):
+                raise UserError(f'cam2img is a list of {len(cam2img)} for {len(inputs)} '
+                                'input(s): give one for each, or a single one for all')
+            return [_checked_camera(each, f'cam2img[{i}]') for i, each in enumerate(cam2img)]
+        return [_checked_camera(cam2img, 'cam2img')] * len(inputs)
 
     @contextlib.contextmanager
     def _drawing(self, kpt_thr, draw_heatmap):
@@ -268,26 +318,29 @@ class CenterNetInferencer(DetInferencer):
         finally:
             head.test_cfg, visualizer.kpt_thr = before
 
-    def preprocess(self, inputs, batch_size=1, **options):
+    def preprocess(self, inputs, batch_size=1, cameras=None, **options):
         """Batches of samples; their number is known, so that the progress bar has an end."""
-        return _Counted(super().preprocess(inputs, batch_size, **options),
-                        -(-len(inputs) // batch_size))
+        count = -(-len(inputs) // batch_size)
+        if cameras is not None:
+            inputs = [dict(_as_sample(item), cam2img=camera)
+                      for item, camera in zip(inputs, cameras, strict=True)]
+        return _Counted(super().preprocess(inputs, batch_size, **options), count)
 
     def visualize(self, inputs, preds, **options):
         """Draw detections, as ``DetInferencer`` does.
 
         Arrays become RGB, which ``DetInferencer`` takes them for. Its visualizer wants boxes
-        that lie in the image and have an area, that of poses takes people as they are.
+        that lie in the image and have an area, those of this package take them as they are.
         """
         inputs = [item if isinstance(item, str) else item[..., ::-1] for item in inputs]
-        if not _is_pose(self._head):
+        if not (_is_pose(self._head) or self._is_mono3d):
             preds = [_drawable(pred) for pred in preds]
         return super().visualize(inputs, preds, **options)
 
     def pred2dict(self, data_sample, pred_out_dir=''):
         """One prediction as plain lists, written as json if there is a folder for it."""
         result = super().pred2dict(data_sample)
-        for name in ('keypoints', 'keypoint_scores'):
+        for name in _FIELDS:
             if name in data_sample.pred_instances:
                 result[name] = data_sample.pred_instances[name].tolist()
         if pred_out_dir:
@@ -315,6 +368,64 @@ class _Counted:
 def _is_pose(head):
     """Whether a head predicts joints."""
     return hasattr(head, 'num_keypoints')
+
+
+def _as_sample(item):
+    """A path or an array as the beginning of a sample."""
+    return dict(img_path=item) if isinstance(item, str) else dict(img=item)
+
+
+def _is_matrix(values):
+    """Whether a list is a matrix of numbers rather than several cameras."""
+    return all(isinstance(row, (list, tuple)) for row in values) and all(
+        isinstance(value, Real) for row in values for value in row)
+
+
+def _calib_files(folder, inputs):
+    """The calib file of each input in a folder.
+
+    Raises:
+        UserError: If an input is an array, which has no name.
+    """
+    for index, item in enumerate(inputs):
+        if not isinstance(item, str):
+            raise UserError(
+                f'cam2img is the folder {os.fspath(folder)}, but inputs[{index}] is an array, '
+                'which no file in it is named after: give its matrix or calib file')
+    return [os.path.join(folder, f'{Path(item).stem}.txt') for item in inputs]
+
+
+def _checked_camera(camera, name):
+    """A matrix, or that of a calib file, as float64 [3, 4].
+
+    Args:
+        camera (ndarray | list | str | Path): One camera.
+        name (str): Of a matrix in errors.
+
+    Raises:
+        UserError: If it is no projection into pixels.
+    """
+    if isinstance(camera, (str, os.PathLike)):
+        return read_calib(camera)
+    try:
+        matrix = np.array(camera, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f'{name} is {_describe(camera)} that holds no matrix: give 3 x 4 numbers '
+                        'or the path of a KITTI calib file') from None
+    if matrix.shape not in ((3, 3), (3, 4)):
+        raise UserError(f'{name} has the shape {matrix.shape}: a camera is 3 x 4, or 3 x 3 '
+                        'without an offset')
+    if not np.isfinite(matrix).all():
+        raise UserError(f'{name} has entries that are no finite numbers: '
+                        f'{matrix.round(3).tolist()}')
+    if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
+        raise UserError(f'{name} has the focal lengths {matrix[0, 0]:g} and {matrix[1, 1]:g} px '
+                        '(its entries [0, 0] and [1, 1]): both must be positive')
+    if not np.allclose(matrix[[1, 2, 2, 2], [0, 0, 1, 2]], (0, 0, 0, 1), rtol=0, atol=1e-6):
+        raise UserError(f'{name} has {matrix[1, 0]:g} at [1, 0] and {matrix[2, :3].tolist()} as '
+                        'its last row, where a camera of an upright image has 0 and [0, 0, 1]: '
+                        'divide it by its entry [2, 2], or rectify the images')
+    return matrix if matrix.shape[1] == 4 else np.hstack((matrix, np.zeros((3, 1))))
 
 
 def _skeleton(config, head):

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from mmdet_centernet.apis.weights import load_weights
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.evaluation.rotated_overlap import bev_overlaps
 from mmdet_centernet.hooks.skeleton_hook import fit_skeleton
 from mmdet_centernet.registry import MODELS
 from mmdet_centernet.visualization import (
@@ -19,12 +20,14 @@ from mmdet_centernet.visualization import (
     detection_panel,
     heatmap_to_image,
     joint_heat,
+    mono3d_panel,
     pose_panel,
     save_figure,
 )
 
 _BOXES = ('bboxes', 'labels', 'scores')
 _JOINTS = ('keypoints', 'keypoint_scores')
+_BOXES_3D = ('bboxes_3d', )
 
 
 def load_model(config, checkpoint_path):
@@ -76,6 +79,19 @@ def true_joints(info, num_keypoints):
             for name, shape in shapes.items()}
 
 
+def true_boxes_3d(info):
+    """Boxes in space of the boxes of :func:`ground_truth`.
+
+    Args:
+        info (dict): ``dataset.get_data_info(index)``.
+
+    Returns:
+        ndarray[M, 7]: x, y, z, h, w, l, rotation_y in the camera frame.
+    """
+    kept = [o for o in info['instances'] if not o.get('ignore_flag')]
+    return np.array([o['bbox_3d'] for o in kept], dtype=np.float64).reshape(-1, 7)
+
+
 @torch.no_grad()
 def look(model, sample):
     """What a model sees in one image.
@@ -86,7 +102,8 @@ def look(model, sample):
 
     Returns:
         tuple[dict, dict, dict]: ``bboxes`` [N, 4] xyxy original pixels, ``labels``, ``scores``
-        best first, and of a pose model ``keypoints`` [N, K, 2] and ``keypoint_scores``;
+        best first, of a pose model ``keypoints`` [N, K, 2] and ``keypoint_scores``, of a 3D
+        model ``bboxes_3d`` [N, 7];
         probabilities at feature cells: ``heatmap`` [C, H, W] of centres and, if the model has
         them, ``keypoint_heatmap`` [K, H, W]; and where these are, the further arguments of
         :func:`heatmap_to_image`.
@@ -98,7 +115,7 @@ def look(model, sample):
     result, = model(**batch, mode='predict')
     instances = result.pred_instances.cpu()
     order = instances.scores.argsort(descending=True, stable=True)
-    pred = {name: instances[name][order].numpy() for name in _BOXES + _JOINTS
+    pred = {name: instances[name][order].numpy() for name in _BOXES + _JOINTS + _BOXES_3D
             if name in instances}
     homography = result.metainfo.get('homography_matrix')
     if homography is None:
@@ -123,9 +140,15 @@ def _figure(image, info, seen, metainfo, title, kpt_thr):
     pred, heatmaps, place = seen
     truth = ground_truth(info)
     centers = heatmaps['heatmap'].max(axis=0)
+    classes = metainfo.get('classes', ())
+    if 'bboxes_3d' in pred:
+        truth['bboxes_3d'] = true_boxes_3d(info)
+        return mono3d_panel(
+            image, truth, pred, _bev_overlaps(pred['bboxes_3d'], truth['bboxes_3d']),
+            heatmap_to_image(centers, **place), info['cam2img'], title, classes)
     if 'keypoints' not in pred:
         return detection_panel(image, truth, pred, heatmap_to_image(centers, **place), title,
-                               metainfo.get('classes', ()))
+                               classes)
     num_keypoints = pred['keypoints'].shape[1]
     truth.update(true_joints(info, num_keypoints))
     heat = centers
@@ -135,11 +158,18 @@ def _figure(image, info, seen, metainfo, title, kpt_thr):
                       kpt_thr)
 
 
+def _bev_overlaps(pred, truth):
+    """Intersection over union [N, M] from above of boxes [N, 7] and boxes [M, 7]."""
+    pairs = np.repeat(pred, len(truth), axis=0), np.tile(truth, (len(pred), 1))
+    return bev_overlaps(*pairs).reshape(len(pred), len(truth))
+
+
 def write_pictures(config, checkpoint_path, out_dir, split='val', count=6, score_thr=0.25,
                    kpt_thr=0.3, ending='png'):
     """Paint ground truth, predictions and heat maps of a data set's images side by side.
 
-    Of a pose model skeletons and joint heat maps, of others boxes and centre heat maps.
+    Of a pose model skeletons and joint heat maps, of others boxes and centre heat maps, of a 3D
+    model boxes in space, also from above.
 
     Args:
         config (Config): With ``<split>_dataloader``.

@@ -29,7 +29,8 @@ def apply_test_options(config, resolution=None, tta=None):
         tta (str, optional): ``'flip'``, each image also mirrored; or ``'ms'``, that and at
             several scales. NMS, scales and whether ``'ms'`` mirrors are those of the
             config's ``tta_model`` if it has one; its scales are 0.5, 0.75, 1, 1.25 and 1.5
-            otherwise.
+            otherwise. Not for 3D boxes: an object seen at another scale is one at another
+            depth.
 
     Raises:
         UserError: for an unknown word, a model that cannot be tested so, or, where images
@@ -88,34 +89,38 @@ def _set_resolution(dataset, resolution, config):
         hourglass = 'Hourglass' in str((config.model.get('backbone') or {}).get('type'))
         new = dict(type=wanted, pad_mask=HOURGLASS_PAD_MASK if hourglass else PAD_MASK)
     else:
-        size = tuple(old['scale']) if old['type'] == STRETCH_TYPE else _training_size(config)
-        new = dict(type=wanted, size=size or DEFAULT_SIZE)
+        fit = (dict(size=tuple(old['scale'])) if old['type'] == STRETCH_TYPE
+               else _training_fit(config))
+        new = dict(type=wanted, **fit)
     if 'pad_value' in old:
         new['pad_value'] = old['pad_value']
     dataset.pipeline = [*dataset.pipeline[:index], new, *dataset.pipeline[index + 1:]]
 
 
-def _training_size(config):
-    """(width, height) of the crops that the config trains on, or None."""
-    if not config.get('train_dataloader'):
-        return None
-    for dataset in _datasets_of(config.train_dataloader.dataset):
+def _training_fit(config):
+    """What the :class:`CenterResize` has to be told that sizes images as in training: ``size``
+    (width, height), and ``fit`` where the config says which.
+    """
+    datasets = (_datasets_of(config.train_dataloader.dataset)
+                if config.get('train_dataloader') else ())
+    for dataset in datasets:
         for transform in dataset.pipeline:
             kind = str(transform['type']).rpartition('.')[2]
-            if kind == 'CenterResize' and 'size' in transform:
-                return tuple(transform['size'])
+            if kind in ('CenterResize', 'CenterAffine3D') and 'size' in transform:
+                fit = {'fit': transform['fit']} if 'fit' in transform else {}
+                return dict(size=tuple(transform['size']), **fit)
             if kind == 'CenterAffine' and 'crop_size' in transform:
-                return tuple(transform['crop_size'])
+                return dict(size=tuple(transform['crop_size']))
             if kind == 'RandomCenterCropPad' and transform.get('crop_size'):
-                return tuple(transform['crop_size'])[::-1]  # (height, width) there
-    return None
+                return dict(size=tuple(transform['crop_size'])[::-1])  # (height, width) there
+    return dict(size=DEFAULT_SIZE)
 
 
 def _wrap(config, datasets, tta):
     """Put the detector into the TTA model, and each pipeline's end into a TestTimeAug."""
     # Importing mmdet's models takes seconds, which other uses of the tools need not wait for.
     from mmdet_centernet.models.test_time_augs.centernet_tta import check_scales
-    _check_head(config)
+    _check_head(config, tta)
     settings = {'type': TTA_TYPE, **copy.deepcopy(config.get('tta_model') or {})}
     if tta == 'flip':
         settings.update(scales=(1.0, ), flip=True)
@@ -136,12 +141,13 @@ def _wrap(config, datasets, tta):
     config.model = dict(settings, module=config.model)
 
 
-def _check_head(config):
-    """Raise a UserError unless the model's head is one whose outputs can be merged.
+def _check_head(config, tta):
+    """Raise a UserError unless the model's head is one whose outputs can be merged so.
 
     From the config alone, so that nothing has been built or written yet.
     """
     from mmdet_centernet.models.dense_heads.base_center_head import BaseCenterHead
+    from mmdet_centernet.models.dense_heads.centernet_mono3d_head import CenterNetMono3DHead
     kind = (config.model.get('bbox_head') or {}).get('type')
     head = kind
     if isinstance(kind, str):
@@ -152,3 +158,7 @@ def _check_head(config):
             f'test-time augmentation needs a model with a head of this package, such as '
             f'mmdet_centernet.CenterNetHead, but {config.model.get("type")} has '
             f'{kind or "no bbox_head"}: test it without')
+    if tta == 'ms' and issubclass(head, CenterNetMono3DHead):
+        raise UserError(
+            f"tta='ms' is not for 3D boxes ({kind}), because the same object has another depth at "
+            "another scale: use tta='flip', which mirrors the image")
