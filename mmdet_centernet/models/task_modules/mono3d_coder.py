@@ -226,7 +226,8 @@ class CenterNetMono3DCoder(CenterNetBoxCoder):
         for y, x, sign in ((first[:, 1], first[:, 0], 1), (last[:, 1] + 1, first[:, 0], -1),
                            (first[:, 1], last[:, 0] + 1, -1), (last[:, 1] + 1, last[:, 0] + 1, 1)):
             corners.index_put_((plane, y, x), sign * there, accumulate=True)
-        return corners.cumsum(1).cumsum(2)[:, :-1, :-1].flatten()
+        boxes = corners.cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32)
+        return boxes[:, :-1, :-1].flatten()
 
     def decode(
         self,
