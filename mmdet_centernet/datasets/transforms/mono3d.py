@@ -7,7 +7,7 @@ from mmdet.datasets.transforms import PackDetInputs
 from mmdet.structures.bbox import autocast_box_type
 
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.ops.affine import center_warp, flip_warp
+from mmdet_centernet.ops.affine import center_warp, flip_warp, warp_boxes
 from mmdet_centernet.ops.camera import wrap_angle
 from mmdet_centernet.registry import TRANSFORMS
 
@@ -15,6 +15,8 @@ from .affine import CenterWarp, check_fit, check_size, cut_boxes, zoom_to_fit
 
 # Numbers of a 3D box: x, y, z, h, w, l, rotation_y.
 BOX_3D = 7
+# How far a box may be outside where the homography has it, px: rounding is far below.
+MAX_BEYOND = 1
 # The camera frame seen in a mirror: x to the left.
 MIRROR = np.diag((-1., 1., 1., 1.))
 
@@ -26,8 +28,10 @@ class LoadBoxes3D(BaseTransform):
     Reads ``instances`` (each with ``bbox_3d`` and ``alpha``). Writes ``gt_bboxes_3d`` (float32
     [N, 7]: x, y, z of the bottom's centre, h, w, l, rotation_y; metres and radians in the
     camera frame) and ``gt_alpha`` (float32 [N], radians). Neither depends on pixels, so no
-    scaling and shifting changes them. A sample without ``instances``, as an inferencer's, stays
-    as it is.
+    scaling and shifting changes them. So that :class:`PackMono3DInputs` can tell whether the
+    image has been moved unnoticed, ``loaded_bboxes`` (float32 [N, 4]) are the ``gt_bboxes`` and
+    ``loaded_homography`` the ``homography_matrix`` of the moment. A sample without
+    ``instances``, as an inferencer's, stays as it is.
 
     Raises:
         UserError: if the data set gives no 3D boxes.
@@ -45,10 +49,18 @@ class LoadBoxes3D(BaseTransform):
             [instance['bbox_3d'] for instance in instances], np.float32).reshape(-1, BOX_3D)
         results['gt_alpha'] = np.array(
             [instance['alpha'] for instance in instances], np.float32)
+        if 'gt_bboxes' in results:
+            results['loaded_bboxes'] = _numbers(results['gt_bboxes']).copy()
+            results['loaded_homography'] = results.get('homography_matrix')
         return results
 
     def __repr__(self):
         return f'{type(self).__name__}()'
+
+
+def _numbers(boxes):
+    """The ndarray[N, 4] of mmdet's boxes, or of an ndarray itself."""
+    return np.asarray(getattr(boxes, 'tensor', boxes))
 
 
 @TRANSFORMS.register_module()
@@ -184,7 +196,8 @@ class PackMono3DInputs(PackDetInputs):
 
     Raises:
         UserError: if a sample has no camera, or a transform mirrored or turned the image
-            without the camera and 3D boxes, or dropped boxes without their 3D boxes.
+            without the camera and 3D boxes, moved it without noting the homography, or dropped
+            boxes without their 3D boxes.
     """
 
     mapping_table = dict(
@@ -199,13 +212,32 @@ class PackMono3DInputs(PackDetInputs):
         results.setdefault('augmented', False)
         _check_camera(results)
         self._bring_camera_along(results)
-        boxes, rows = results.get('gt_bboxes'), len(results.get('gt_bboxes_3d', ()))
-        if 'gt_bboxes_3d' in results and boxes is not None and len(boxes) != rows:
+        if 'gt_bboxes' in results and 'gt_bboxes_3d' in results:
+            self._check_boxes(results)
+        return super().transform(results)
+
+    def _check_boxes(self, results):
+        """See that the boxes are in the rows of the 3D boxes and where the homography says."""
+        boxes, rows = _numbers(results['gt_bboxes']), len(results['gt_bboxes_3d'])
+        name = results.get('img_path', 'a sample')
+        if len(boxes) != rows:
             raise UserError(
                 f'a transform between LoadBoxes3D and PackMono3DInputs left {rows} 3D boxes '
-                f'beside {len(boxes)} boxes in {results.get("img_path", "a sample")}: scale and '
-                'shift with mmdet_centernet.CenterAffine3D, which drops both')
-        return super().transform(results)
+                f'beside {len(boxes)} boxes in {name}: scale and shift with '
+                'mmdet_centernet.CenterAffine3D, which drops both')
+        if 'loaded_bboxes' not in results:
+            return
+        loaded = results['loaded_homography']
+        moved = results['homography_matrix'] @ np.linalg.inv(
+            np.eye(3) if loaded is None else loaded)
+        whole = warp_boxes(results['loaded_bboxes'], moved)
+        # What is cut off a box is its own affair; beyond the whole it cannot reach.
+        if ((boxes[:, :2] < whole[:, :2] - MAX_BEYOND)
+                | (boxes[:, 2:] > whole[:, 2:] + MAX_BEYOND)).any():
+            raise UserError(
+                f'a transform moved {name} and its boxes but did not note it in '
+                'homography_matrix, so the camera of the image is not known: scale and shift '
+                'with mmdet_centernet.CenterAffine3D, CenterPad, CenterResize or mmdet.Resize')
 
     def _bring_camera_along(self, results):
         """Move the camera by what moved the image without it."""
