@@ -46,7 +46,7 @@ def camera_center(cam2img):
     return -np.linalg.solve(cam2img[:, :3], cam2img[:, 3])
 
 
-class _View:
+class View:
     """What a camera sees, a little more than its image, as half spaces.
 
     Args:
@@ -166,7 +166,7 @@ def draw_boxes_3d(axes, bboxes_3d, colors, cam2img, points_per_pixel, texts=None
         texts (list[str], optional): One for each box.
     """
     size = tuple(float(np.ptp(limits)) for limits in (axes.get_xlim(), axes.get_ylim()))
-    view = _View(cam2img, size)
+    view = View(cam2img, size)
     bboxes_3d = np.asarray(bboxes_3d, dtype=np.float64).reshape(-1, 7)
     drawn = np.flatnonzero(np.isfinite(bboxes_3d).all(axis=1))
     drawn = drawn[np.argsort(-bboxes_3d[drawn, 2], kind='stable')]
