@@ -218,13 +218,15 @@ class CenterNetMono3DCoder(CenterNetBoxCoder):
         """
         batch, num_classes, height, width = shape
         center = ignored.cell + ignored.offset
-        first = (center - ignored.wh / 2).long()
-        last = (center + ignored.wh / 2).long()
+        left, top = (center - ignored.wh / 2).long().unbind(dim=1)
+        # A box may end on the far edge of the map, outside the last cell.
+        right, bottom = (center + ignored.wh / 2).long().unbind(dim=1)
+        right, bottom = right.clamp(max=width - 1) + 1, bottom.clamp(max=height - 1) + 1
         corners = torch.zeros(
             (batch * num_classes, height + 1, width + 1), dtype=torch.int32, device=plane.device)
         there = ignored.valid.int()
-        for y, x, sign in ((first[:, 1], first[:, 0], 1), (last[:, 1] + 1, first[:, 0], -1),
-                           (first[:, 1], last[:, 0] + 1, -1), (last[:, 1] + 1, last[:, 0] + 1, 1)):
+        for y, x, sign in ((top, left, 1), (bottom, left, -1), (top, right, -1),
+                           (bottom, right, 1)):
             corners.index_put_((plane, y, x), sign * there, accumulate=True)
         boxes = corners.cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32)
         return boxes[:, :-1, :-1].flatten()
