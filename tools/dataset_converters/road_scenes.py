@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from whole_folder import STAMP, ConversionError, whole_folder
 
-from mmdet_centernet.datasets.kitti_files import CLASSLESS, KittiObjects, read_split, write_objects
+from mmdet_centernet.datasets.kitti_files import CLASSLESS, KittiObjects, write_objects
 from mmdet_centernet.ops.camera import box_corners, project, wrap_angle
 
 # Mean (h, w, l) in metres.
@@ -359,7 +359,7 @@ def paint_person(rng, model, hips, lean, arms, stride, breadth):
     if chance(rng, 0.4):
         model.panel(trunk, 'back', (0.15, 0.85), (0.35, 0.95), random_color(rng))
     for sign, (reach, hand) in zip((-1, 1), arms, strict=True):
-        inner, outer = sorted((1.05 * sign * across, 1.05 * sign * across + sign * 0.1))
+        inner, outer = sorted((1.05 * sign * across, sign * breadth / 2))
         low, far = sorted((sign * (breadth / 2 - 0.1), sign * breadth / 2))
         model.block(hand, (reach - 0.06, reach + 0.06, low, far), shoulders,
                     (x + lean - 0.08, x + lean + 0.08, inner, outer), shade(shirt, 0.85))
@@ -376,8 +376,8 @@ def paint_person(rng, model, hips, lean, arms, stride, breadth):
 def paint_pedestrian(rng, model):
     """A person who walks."""
     h, w, length = model.box[3:6]
-    step = rng.uniform(0.5, 1) * (length / 2 - 0.16)
-    swing = rng.uniform(0.3, 1) * (length / 2 - 0.08)
+    step = rng.uniform(0.8, 1) * (length / 2 - 0.16)
+    swing = rng.uniform(0.5, 1) * (length / 2 - 0.06)
     first = pick(rng, (-1, 1))
     paint_person(
         rng, model, (0, 0.48 * h), 0.03,
@@ -461,6 +461,7 @@ def paint_tram(rng, model):
     """A tram: windows all along."""
     h, w, length = model.box[3:6]
     color = random_color(rng, (120, 230), (90, 230))
+    model.box_block(0, 0.3, -0.47 * length, 0.47 * length, -0.45 * w, 0.45 * w, (40, 38, 38))
     body = model.box_block(0.25, h, -length / 2, length / 2, -w / 2, w / 2, color)
     for side in ('left', 'right'):
         for start in np.arange(0.03, 0.95, 0.12):
@@ -953,10 +954,11 @@ def is_complete(folder, stamp):
             return False
     except (OSError, ValueError):
         return False
-    names = [name for split in SPLITS
-             for name in read_split(folder / 'ImageSets' / f'{split}.txt')]
-    return all((folder / 'training' / part / f'{name}.{ending}').is_file()
-               for name in names for part, ending in PARTS.items())
+    count = sum(stamp['options'][split] for split in SPLITS)
+    files = [folder / 'ImageSets' / f'{split}.txt' for split in SPLITS]
+    files += [folder / 'training' / part / f'{number:06d}.{ending}'
+              for number in range(count) for part, ending in PARTS.items()]
+    return all(path.is_file() for path in files)
 
 
 def write_readme(folder, counts, options):
