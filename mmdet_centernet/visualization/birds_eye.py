@@ -131,7 +131,7 @@ def _draw_group(axes, bboxes_3d, colors, filled, text_size, order):
         return
     corners = corners_of(bboxes_3d)[::-1, :4, ::2]
     colors = colors[::-1]
-    width = (0.14 if filled else 0.24) * text_size
+    width = (0.14 if filled else 0.32) * text_size
     middle, front = corners.mean(axis=1), corners[:, :2].mean(axis=1)
     heading = np.stack((middle, front + 2 * _HEADING * (front - middle)), axis=1)
     if filled:
@@ -148,7 +148,7 @@ def _draw_legend(axes, groups, text_size):
     """Names of the colours, in the corner that the image does not show."""
     handles = [
         Line2D([], [], color=color, label=name,
-               linewidth=(0.55 if group.get('filled') else 0.24) * text_size)
+               linewidth=(0.55 if group.get('filled') else 0.32) * text_size)
         for group in groups for color, name in group.get('names', ())]
     if handles:
         axes.legend(handles=handles, loc='lower left', fontsize=text_size, borderpad=0.4,

@@ -106,8 +106,10 @@ class Mono3DLocalVisualizer(DetLocalVisualizer):
 
     def _colors(self, labels):
         """RGB in [0, 1] for each label, and the names of the classes that there are."""
-        palette = get_palette(
-            self.dataset_meta.get('palette'), int(labels.max(initial=-1)) + 1)
+        palette, count = self.dataset_meta.get('palette'), int(labels.max(initial=-1)) + 1
+        if isinstance(palette, list) and len(palette) < count:
+            palette = None  # of other classes
+        palette = get_palette(palette, count)
         classes = self.dataset_meta.get('classes') or ()
         of_label = {label: tuple(np.array(palette[label]) / 255) for label in np.unique(labels)}
         names = [(color, classes[label] if label < len(classes) else f'class {label}')
