@@ -2,15 +2,19 @@
 import os
 import pickle
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 from mmengine.dataset import ConcatDataset
+from mmengine.registry import DATASETS, METRICS, init_default_scope
 
 from mmdet_centernet.datasets import KittiMono3DDataset, checks, kitti
 from mmdet_centernet.errors import UserError
 
+CONFIGS = Path(__file__).parents[2] / 'configs/_base_/datasets'
 WIDTH, HEIGHT = 124, 37
 P2 = np.array([[72.15, 0, 60.9, 4.48], [0, 72.15, 17.2, .021], [0, 0, 1, .0027]])
 CALIB = 'P0: ' + '1 ' * 12 + '\nP2: ' + ' '.join(map(str, P2.ravel())) + '\n'
@@ -270,3 +274,36 @@ def test_many_images_take_seconds_and_slow_disks_are_shown(build, said, monkeypa
     build({name: files[name] for name in list(files)[:3]}, write=False)
     assert [text.rsplit(': ', 1)[1] for text, _ in said[:2]] == [
         '0 of 700 images read', '1 of 700 images read']
+
+
+@pytest.mark.parametrize('name, folder', [
+    ('kitti_3dop', 'ImageSets_3dop'), ('kitti_sub', 'ImageSets_subcnn')])
+def test_the_configs_read_kitti(build, tmp_path, name, folder):
+    init_default_scope('mmdet')
+    build({'000001': LINES, '000002': LINES})
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / 'train.txt').write_text('000001\n')
+    (tmp_path / folder / 'val.txt').write_text('000002\n')
+    config = Config.fromfile(CONFIGS / f'{name}.py')
+    assert config.test_dataloader == config.val_dataloader
+    assert config.test_evaluator == config.val_evaluator
+    loaders = config.train_dataloader, config.test_dataloader
+    np.random.seed(0)  # the first draw is above one half: not scaled, nothing is cut off
+    for loader, number in zip(loaders, ('000001', '000002')):
+        assert loader.dataset.data_root == 'data/kitti/'
+        loader.dataset.update(data_root=str(tmp_path), serialize_data=False)
+        packed = DATASETS.build(loader.dataset)[0]
+        found = packed['data_samples']
+        assert packed['inputs'].shape == (3, 384, 1280)
+        assert found.img_id == number and found.ori_shape == (HEIGHT, WIDTH)
+        assert found.augmented is False and found.cam2img.shape == (3, 4)
+        assert found.gt_instances.labels.tolist() == [1, 2]
+        assert found.ignored_instances.labels.tolist() == [1, 1, 0, -1]
+    # Ground truth of a test is in pixels of the original image, the camera in the input's.
+    assert found.gt_instances.bboxes.tensor[0].tolist() == [10, 5, 30, 25]
+    assert found.cam2img[0, 0] == pytest.approx(72.15 * 1280 / WIDTH)
+    metric = config.test_evaluator
+    assert metric['split_file'] == f'data/kitti/{folder}/val.txt'
+    for key in ('label_dir', 'split_file'):
+        metric[key] = metric[key].replace('data/kitti', str(tmp_path))
+    METRICS.build(metric).dataset_meta = dict(classes=('Pedestrian', 'Car', 'Cyclist'))
