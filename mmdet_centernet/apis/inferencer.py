@@ -377,7 +377,7 @@ def _as_sample(item):
 
 def _is_matrix(values):
     """Whether a list is a matrix of numbers rather than several cameras."""
-    return all(isinstance(row, (list, tuple)) for row in values) and all(
+    return len(values) > 0 and all(isinstance(row, (list, tuple)) for row in values) and all(
         isinstance(value, Real) for row in values for value in row)
 
 
@@ -408,7 +408,7 @@ def _checked_camera(camera, name):
     if isinstance(camera, (str, os.PathLike)):
         return read_calib(camera)
     try:
-        matrix = np.array(camera, dtype=np.float64)
+        matrix = np.asarray(camera, dtype=np.float64)
     except (TypeError, ValueError):
         raise UserError(f'{name} is {_describe(camera)} that holds no matrix: give 3 x 4 numbers '
                         'or the path of a KITTI calib file') from None
