@@ -61,7 +61,7 @@ def _clipped_areas(first, second):
     with np.errstate(divide='ignore', invalid='ignore'):
         meets = np.stack([(-half_x - x) / step_x, (half_x - x) / step_x,
                           (-half_z - z) / step_z, (half_z - z) / step_z], axis=-1)
-    meets = np.sort(np.clip(np.nan_to_num(meets, posinf=1, neginf=0), 0, 1), axis=-1)
+    meets = np.sort(np.clip(np.nan_to_num(meets), 0, 1), axis=-1)
     way = np.zeros((*x.shape, 5))  # the way's end is the beginning of the next edge
     way[..., 1:] = meets
     outline_x = (x[..., None] + way * step_x[..., None]).reshape(len(x), -1)  # [N, 20]
