@@ -7,6 +7,7 @@ COMPILED_VENV := .venv-compiled
 PY := $(VENV)/bin/python
 WORK_DIR := work_dirs/demo
 POSE_WORK_DIR := work_dirs/demo_pose
+MONO3D_WORK_DIR := work_dirs/demo_3d
 
 SET_UP_FROM := requirements.txt $(wildcard requirements/*.txt) setup.py
 # Python compiles what it imports; compiling all of PyTorch takes longer than the rest.
@@ -20,12 +21,13 @@ NEEDED := --requirement requirements.txt --requirement requirements/demo.txt \
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile \
          --no-loadscope-reorder
 
-.PHONY: help demo demo-pose test lint test-compiled clean
+.PHONY: help demo demo-pose demo-3d test lint test-compiled clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo           train a tree detector on real aerial photos and draw what it finds'
 	@echo 'make demo-pose      train human pose on drawn figures and draw the skeletons it finds'
+	@echo 'make demo-3d        train 3D boxes on drawn road scenes and draw what it finds, also from above'
 	@echo 'make test           run the tests'
 	@echo 'make lint           run ruff and mypy'
 	@echo 'make test-compiled  build mmcv with its compiled operations and run the tests with it'
@@ -93,6 +95,15 @@ demo-pose: $(VENV)/.ready
 	  "$$(cat $(POSE_WORK_DIR)/last_checkpoint)" --work-dir $(POSE_WORK_DIR)
 	@$(PY) tools/demo_pictures.py configs/centernet_pose_lite0_figures.py \
 	  "$$(cat $(POSE_WORK_DIR)/last_checkpoint)" --out-dir $(POSE_WORK_DIR)
+
+demo-3d: $(VENV)/.ready
+	@$(PY) tools/dataset_converters/road_scenes.py
+	@$(PY) tools/train.py configs/centernet_mono3d_lite0_road_scenes.py \
+	  --work-dir $(MONO3D_WORK_DIR)
+	@$(PY) tools/test.py configs/centernet_mono3d_lite0_road_scenes.py \
+	  "$$(cat $(MONO3D_WORK_DIR)/last_checkpoint)" --work-dir $(MONO3D_WORK_DIR)
+	@$(PY) tools/demo_pictures.py configs/centernet_mono3d_lite0_road_scenes.py \
+	  "$$(cat $(MONO3D_WORK_DIR)/last_checkpoint)" --out-dir $(MONO3D_WORK_DIR)
 
 test: $(VENV)/.ready
 	@$(PYTEST)

@@ -35,8 +35,12 @@ PROMISED = {
     'official/ctdet_pascal_resdcn101_384', 'official/ctdet_pascal_resdcn101_512',
     'bubbliiiing/resnet50_voc', 'bubbliiiing/hourglass_coco', 'centernet_pose_dla34_140e_coco',
     'centernet_pose_r50_dlaup_140e_coco', 'centernet_pose_lite0_140e_coco',
-    *(f'official/multi_pose_{net}_{length}' for net in ('dla', 'hg') for length in ('1x', '3x'))}
+    'centernet_pose_lite0_figures',
+    *(f'official/multi_pose_{net}_{length}' for net in ('dla', 'hg') for length in ('1x', '3x')),
+    'centernet_mono3d_dla34_70e_kitti', 'centernet_mono3d_lite0_70e_kitti',
+    'centernet_mono3d_lite0_road_scenes', 'official/ddd_3dop', 'official/ddd_sub'}
 POSE = [path for path in FINAL if 'pose' in path.stem]
+MONO3D = [path for path in FINAL if 'mono3d' in path.stem or 'ddd' in path.stem]
 # What mmengine reads from a config: the Runner's arguments, the config machinery's own, and
 # what tools read.
 KNOWN_KEYS = {
@@ -144,6 +148,10 @@ def test_model_builds(path):
         joints = model.bbox_head.num_keypoints
         channels.update(
             keypoint_displacement=2 * joints, keypoint_heatmap=joints, keypoint_offset=2)
+    if path in MONO3D:
+        channels.update(depth=1, dims=3, orientation=8)
+        if cfg.model.bbox_head.get('with_location_offset'):
+            channels.update(location_offset=2)
     # A map of a quarter of the input's size comes out of every stack.
     expected = {name: (1, count, 32, 64) for name, count in channels.items()}
     assert all(output == expected for output in outputs)
@@ -192,6 +200,15 @@ def rows_of(table):
             yield [cell.strip() for cell in line.strip('|').split('|')]
 
 
+def training_size(pipeline):
+    """What the network sees in training, as the tables write it."""
+    for step in pipeline:
+        if 'crop_size' in step:
+            return str(step.crop_size[0])
+        if 'size' in step:
+            return ' x '.join(map(str, step['size']))
+
+
 def test_the_model_zoo_lists_them_all_as_they_are():
     names = []
     for row in rows_of((CONFIGS.parent / 'docs/model_zoo.md').read_text()):
@@ -204,10 +221,9 @@ def test_the_model_zoo_lists_them_all_as_they_are():
             times *= dataset.times
             dataset = dataset.dataset
         dataset = dataset.get('datasets', [dataset])[0]
-        crop, = (step.crop_size for step in dataset.pipeline if 'crop_size' in step)
         optimizer = cfg.optim_wrapper.optimizer
         assert row[2:6] == [
-            str(cfg.train_cfg.max_epochs * times), str(crop[0]),
+            str(cfg.train_cfg.max_epochs * times), training_size(dataset.pipeline),
             str(cfg.auto_scale_lr.base_batch_size), f'{optimizer.type} {optimizer.lr:g}'], name
     assert sorted(names) == sorted(map(config_id, FINAL))
 
@@ -287,6 +303,46 @@ def test_official_recipe(name):
     assert cfg.load_from == (f'data/pretrained/{detector}.pth' if pose else None)
 
 
+@pytest.mark.parametrize('name', ['3dop', 'sub'])
+def test_official_3d_recipe(name):
+    """Of the original's experiments/ddd_*.sh and option defaults."""
+    cfg = Config.fromfile(CONFIGS / f'official/ddd_{name}.py')
+    assert cfg.auto_scale_lr.base_batch_size == 16
+    assert cfg.optim_wrapper.to_dict() == dict(
+        type='OptimWrapper', optimizer=dict(type='Adam', lr=1.25e-4))
+    scheduler, = cfg.param_scheduler
+    assert (cfg.train_cfg.max_epochs, scheduler.milestones) == (70, [45, 60])
+    # ImageNet's statistics, of RGB, are applied to BGR.
+    preprocessor = cfg.model.data_preprocessor
+    assert preprocessor.mean == pytest.approx([255 * value for value in (0.485, 0.456, 0.406)])
+    assert preprocessor.std == pytest.approx([255 * value for value in (0.229, 0.224, 0.225)])
+    assert preprocessor.bgr_to_rgb is False
+    head = cfg.model.bbox_head
+    weights = {key: loss.loss_weight for key, loss in head.items() if key.startswith('loss_')}
+    assert weights == dict(
+        {f'loss_{part}': 1 for part in (
+            'center_heatmap', 'depth', 'dims', 'orientation', 'offset')}, loss_wh=0.1)
+    assert head.loss_center_heatmap.min_probability == 1e-4
+    assert (head.normalizer, head.max_objects, head.num_classes, head.feat_channels) == (
+        'slots', 50, 3, 256)
+    assert [head.coder[key] for key in (
+        'stride', 'radius', 'min_overlap', 'shared_cells', 'ignore')] == [
+            4, 'official', 0.7, 'all', 'center']
+    assert (cfg.model.test_cfg.score_thr, cfg.model.test_cfg.shift_sizes) == (0.2, True)
+    folder = 'ImageSets_3dop' if name == '3dop' else 'ImageSets_subcnn'
+    for loader, split in ((cfg.train_dataloader, 'train'), (cfg.val_dataloader, 'val')):
+        assert loader.dataset.type == 'mmdet_centernet.KittiMono3DDataset'
+        assert loader.dataset.ann_file == f'{folder}/{split}.txt'
+    assert cfg.val_evaluator.split_file.endswith(f'{folder}/val.txt')
+    affine, = (step for step in cfg.train_dataloader.dataset.pipeline if 'Affine' in step.type)
+    assert (affine.type, affine.size, affine.get('flip_prob', 0), affine.get('fit', 'width')) == (
+        'mmdet_centernet.CenterAffine3D', (1280, 384), 0, 'width')
+    assert not any('Color' in step.type for step in cfg.train_dataloader.dataset.pipeline)
+    resize, = (step for step in cfg.test_dataloader.dataset.pipeline if 'Resize' in step.type)
+    assert resize.to_dict() == dict(
+        type='mmdet_centernet.CenterResize', size=(1280, 384), fit='width')
+
+
 @pytest.mark.parametrize('path', POSE, ids=config_id)
 def test_pose_configs_load_measure_and_draw_joints(path):
     cfg = Config.fromfile(path)
@@ -305,11 +361,15 @@ def test_pose_configs_load_measure_and_draw_joints(path):
 
 @pytest.mark.parametrize('path', FINAL, ids=config_id)
 def test_every_config_can_be_tested_as_in_the_paper(path):
-    """But for the scales of those that stretch the image."""
+    """But for the scales of those that stretch the image or tell distances."""
     for resolution, tta in ((None, 'flip'), (None, 'ms'), ('keep', 'ms'), ('fix', 'ms')):
         cfg = Config.fromfile(path)
         if path.parent.name == 'bubbliiiing' and (resolution, tta) == (None, 'ms'):
             with pytest.raises(UserError, match='CenterResize'):
+                apply_test_options(cfg, resolution, tta)
+            continue
+        if path in MONO3D and tta == 'ms':
+            with pytest.raises(UserError, match="tta='ms'"):
                 apply_test_options(cfg, resolution, tta)
             continue
         apply_test_options(cfg, resolution, tta)

@@ -31,7 +31,8 @@ SLOW = {
     'official/ctdet_pascal_resdcn101_512', 'centernet_pose_dla34_140e_coco',
     'centernet_pose_r50_dlaup_140e_coco', 'centernet_pose_lite0_figures',
     'official/multi_pose_dla_1x',
-    'official/multi_pose_dla_3x', 'official/multi_pose_hg_1x', 'official/multi_pose_hg_3x'}
+    'official/multi_pose_dla_3x', 'official/multi_pose_hg_1x', 'official/multi_pose_hg_3x',
+    'centernet_mono3d_dla34_70e_kitti', 'centernet_mono3d_lite0_70e_kitti', 'official/ddd_sub'}
 
 
 def write_images(folder, names):
@@ -78,6 +79,22 @@ def write_voc(root):
             '</object></annotation>')
 
 
+def write_kitti(root, folders):
+    """Two images with a car 10 m away, whose 2D box is BOX."""
+    names = ['000000', '000001']
+    write_images(root / 'training/image_2', [f'{name}.png' for name in names])
+    for folder in ('training/label_2', 'training/calib', *folders):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (root / f'training/label_2/{name}.txt').write_text(
+            f'Car 0.00 0 1.57 {" ".join(map(str, BOX))} 1.5 1.6 4.0 -0.2 1.5 10.0 1.55\n')
+        (root / f'training/calib/{name}.txt').write_text(
+            f'P2: 100 0 {WIDTH / 2} 4.5 0 100 {HEIGHT / 2} -0.1 0 0 1 0.003\n')
+    for folder in folders:
+        for split in ('train', 'val'):
+            (root / f'{folder}/{split}.txt').write_text('\n'.join(names) + '\n')
+
+
 @pytest.fixture(scope='module')
 def project_data(tmp_path_factory):
     """A folder with `data/` as the configs expect it."""
@@ -93,6 +110,8 @@ def project_data(tmp_path_factory):
     write_coco(root / 'data/figures', ['figure'], (('train.json', 'train'), ('val.json', 'val')), (
         'head', 'neck', 'hip', 'left_hand', 'right_hand', 'left_foot', 'right_foot'))
     write_voc(root / 'data/VOCdevkit')
+    write_kitti(root / 'data/kitti', ['ImageSets_3dop', 'ImageSets_subcnn'])
+    write_kitti(root / 'data/road_scenes', ['ImageSets'])
     return root
 
 
@@ -168,6 +187,7 @@ def check(runner, keep, before):
     assert any(name.startswith('bbox_head') for name in changed)
     assert len(keep.predictions) == len(runner.val_dataloader.dataset)
     pose = 'num_keypoints' in runner.cfg.model.bbox_head
+    mono3d = runner.cfg.model.bbox_head.type == 'mmdet_centernet.CenterNetMono3DHead'
     for sample in keep.predictions:
         found = sample.pred_instances
         assert 0 < len(found.scores) <= runner.cfg.model.test_cfg.max_per_img
@@ -179,8 +199,12 @@ def check(runner, keep, before):
             assert found.keypoints.shape == (len(found), joints, 2)
             assert torch.isfinite(found.keypoints).all()
             assert found.keypoint_scores.shape == (len(found), joints)
+        if mono3d:
+            assert found.bboxes_3d.shape == (len(found), 7)
+            assert torch.isfinite(found.bboxes_3d).all()
     scalars = runner.message_hub.log_scalars
-    assert 'val/coco/bbox_mAP' in scalars or 'val/pascal_voc/mAP' in scalars
+    assert mono3d or 'val/coco/bbox_mAP' in scalars or 'val/pascal_voc/mAP' in scalars
+    assert ('val/kitti/Car_easy_bev_AP40_official' in scalars) == mono3d
     assert ('val/coco/AP' in scalars) == pose
     return changed
 

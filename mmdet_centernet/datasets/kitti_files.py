@@ -116,8 +116,8 @@ def _check(numbers, types, names, path, scored):
 def write_objects(path, objects):
     """Write a label file, or with scores a result file as the official server takes it.
 
-    Boxes have two decimals, lengths and angles four (a tenth of a millimetre and of a
-    milliradian); scores have the nine digits that keep float32 apart.
+    Numbers have four decimals (a tenth of a millimetre and of a milliradian), where the original's
+    result files have two; scores have the nine digits that keep float32 apart.
 
     Args:
         path (str | Path): the file; its folder must exist.
@@ -131,7 +131,7 @@ def write_objects(path, objects):
     columns = np.column_stack((
         objects.truncated, objects.occluded, objects.alpha, objects.bboxes, objects.dims,
         objects.locations, objects.rotation_y)).reshape(len(objects.types), len(FIELDS))
-    formats = ['g', 'g', '.4f'] + ['.2f'] * 4 + ['.4f'] * 7
+    formats = ['g', 'g'] + ['.4f'] * 12
     if objects.scores is not None:
         columns = np.column_stack((columns, objects.scores))
         formats.append('.9g')

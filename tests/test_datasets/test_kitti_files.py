@@ -132,7 +132,7 @@ def test_what_is_written_is_read_again(tmp_path, scored, count):
     write_objects(tmp_path / 'some.txt', given)
     read = read_objects(tmp_path / 'some.txt', scored)
     assert read.types == given.types
-    for name, atol in dict(truncated=0, occluded=0, alpha=5e-5, bboxes=5e-3, dims=5e-5,
+    for name, atol in dict(truncated=0, occluded=0, alpha=5e-5, bboxes=5e-5, dims=5e-5,
                            locations=5e-5, rotation_y=5e-5).items():
         np.testing.assert_allclose(getattr(read, name), getattr(given, name), 0, atol * 1.001)
     if scored:
@@ -142,13 +142,13 @@ def test_what_is_written_is_read_again(tmp_path, scored, count):
 
 def test_results_have_the_fields_of_the_server(tmp_path):
     given = KittiObjects(
-        ['Car'], np.array([-1.]), np.array([-1]), np.array([-1.5]), np.array([[1, 2, 30.256, 4]]),
-        np.array([[1.5, 1.6, 4.2]]), np.array([[-2.5, 1.7, 20.5]]), np.array([0.25]),
+        ['Car'], np.array([-1.]), np.array([-1]), np.array([-1.5]),
+        np.array([[1, 2, 30.25637, 4]]), np.array([[1.5, 1.6, 4.2]]), np.array([[-2.5, 1.7, 20.5]]), np.array([0.25]),
         np.array([0.5]))
     write_objects(tmp_path / 'some.txt', given)
     assert (tmp_path / 'some.txt').read_text() == (
-        'Car -1 -1 -1.5000 1.00 2.00 30.26 4.00 1.5000 1.6000 4.2000 -2.5000 1.7000 20.5000 '
-        '0.2500 0.5\n')
+        'Car -1 -1 -1.5000 1.0000 2.0000 30.2564 4.0000 1.5000 1.6000 4.2000 -2.5000 1.7000 '
+        '20.5000 0.2500 0.5\n')
 
 
 def test_what_cannot_be_written_is_named(tmp_path):

@@ -1,13 +1,11 @@
 # Road scenes in KITTI's layout, drawn by tools/dataset_converters/road_scenes.py.
 dataset_type = 'mmdet_centernet.KittiMono3DDataset'
 data_root = 'data/road_scenes/'
-metainfo = dict(classes=('Pedestrian', 'Car', 'Cyclist'))
-backend_args = None
 # Pictures are about 640 x 213 px, three times as wide as high: 0.6 times as large.
 size = (384, 128)
 
 train_pipeline = [
-    dict(type='mmdet_centernet.LoadImage', backend_args=backend_args),
+    dict(type='mmdet_centernet.LoadImage'),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(type='mmdet_centernet.LoadBoxes3D'),
     # Mirrored only: the depth of what was scaled or shifted could not be learnt.
@@ -18,7 +16,7 @@ train_pipeline = [
     dict(type='mmdet_centernet.PackMono3DInputs')
 ]
 test_pipeline = [
-    dict(type='mmdet_centernet.LoadImage', backend_args=backend_args),
+    dict(type='mmdet_centernet.LoadImage'),
     dict(type='mmdet_centernet.CenterResize', size=size, fit='width'),
     # After the scaling, so that boxes stay in pixels of the original image.
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
@@ -28,19 +26,15 @@ test_pipeline = [
 
 # With num_workers=0, set persistent_workers=False.
 train_dataloader = dict(
-    batch_size=12,
+    batch_size=8,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
-        metainfo=metainfo,
         ann_file='ImageSets/train.txt',
-        data_prefix=dict(
-            img='training/image_2/', label='training/label_2/', calib='training/calib/'),
-        pipeline=train_pipeline,
-        backend_args=backend_args))
+        pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=1,
     num_workers=1,
@@ -50,13 +44,9 @@ val_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
-        metainfo=metainfo,
         ann_file='ImageSets/val.txt',
-        data_prefix=dict(
-            img='training/image_2/', label='training/label_2/', calib='training/calib/'),
         test_mode=True,
-        pipeline=test_pipeline,
-        backend_args=backend_args))
+        pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 val_evaluator = dict(

@@ -192,10 +192,6 @@ class CenterNetMono3DHead(BaseCenterHead):
                     f'{meta.get("img_path", "an image")} comes without 3D boxes: train on a '
                     'mmdet_centernet.KittiMono3DDataset, with mmdet_centernet.LoadBoxes3D and '
                     'mmdet_centernet.PackMono3DInputs in its pipeline')
-        ignored = [instances for instances in batch_gt_instances_ignore or ()
-                   if instances is not None]
-        if len(ignored) != len(batch_gt_instances):
-            ignored = []  # of another pipeline, which has none
         return self.coder.encode(
             [instances.bboxes for instances in batch_gt_instances],
             [instances.labels for instances in batch_gt_instances],
@@ -203,9 +199,20 @@ class CenterNetMono3DHead(BaseCenterHead):
             [instances.alpha for instances in batch_gt_instances],
             self._cameras(batch_img_metas, batch_gt_instances[0].bboxes),
             shape,
-            [instances.bboxes for instances in ignored] or None,
-            [instances.labels for instances in ignored] or None,
+            *self._ignored(batch_gt_instances, batch_gt_instances_ignore),
             [bool(meta.get('augmented', False)) for meta in batch_img_metas])
+
+    @staticmethod
+    def _ignored(
+        batch_gt_instances: list[InstanceData],
+        batch_gt_instances_ignore: list[InstanceData] | None,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Boxes and labels of each image that are to be ignored; none where none are given."""
+        ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
+        none = [instances[:0] for instances in batch_gt_instances]
+        ignored = [each if each is not None else empty
+                   for each, empty in zip(ignored, none, strict=True)]
+        return [each.bboxes for each in ignored], [each.labels for each in ignored]
 
     @staticmethod
     def _cameras(batch_img_metas: list[dict], like: Tensor) -> Tensor:
