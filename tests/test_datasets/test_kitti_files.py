@@ -143,8 +143,8 @@ def test_what_is_written_is_read_again(tmp_path, scored, count):
 def test_results_have_the_fields_of_the_server(tmp_path):
     given = KittiObjects(
         ['Car'], np.array([-1.]), np.array([-1]), np.array([-1.5]),
-        np.array([[1, 2, 30.25637, 4]]), np.array([[1.5, 1.6, 4.2]]), np.array([[-2.5, 1.7, 20.5]]), np.array([0.25]),
-        np.array([0.5]))
+        np.array([[1, 2, 30.25637, 4]]), np.array([[1.5, 1.6, 4.2]]),
+        np.array([[-2.5, 1.7, 20.5]]), np.array([0.25]), np.array([0.5]))
     write_objects(tmp_path / 'some.txt', given)
     assert (tmp_path / 'some.txt').read_text() == (
         'Car -1 -1 -1.5000 1.0000 2.0000 30.2564 4.0000 1.5000 1.6000 4.2000 -2.5000 1.7000 '
