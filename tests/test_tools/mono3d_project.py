@@ -37,7 +37,9 @@ train_dataloader['dataset'] = dict(kitti, pipeline=[
 test_dataloader['dataset'] = dict(kitti, test_mode=True, pipeline=[
     dict(type='mmdet_centernet.LoadImage'),
     dict(type='mmdet_centernet.CenterResize', size=(192, 64), fit='width'), *load, pack])
-val_evaluator = dict(type='mmdet_centernet.KittiMetric')
+val_evaluator = dict(
+    type='mmdet_centernet.KittiMetric', label_dir={data!r} + 'training/label_2',
+    recall_points=[40])
 test_evaluator = [val_evaluator]
 visualizer = dict(type='mmdet_centernet.Mono3DLocalVisualizer', name='visualizer')
 """
