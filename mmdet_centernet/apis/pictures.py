@@ -144,7 +144,7 @@ def _figure(image, info, seen, metainfo, title, kpt_thr):
     if 'bboxes_3d' in pred:
         truth['bboxes_3d'] = true_boxes_3d(info)
         return mono3d_panel(
-            image, truth, pred, _bev_overlaps(pred['bboxes_3d'], truth['bboxes_3d']),
+            image, truth, pred, overlaps_from_above(pred['bboxes_3d'], truth['bboxes_3d']),
             heatmap_to_image(centers, **place), info['cam2img'], title, classes)
     if 'keypoints' not in pred:
         return detection_panel(image, truth, pred, heatmap_to_image(centers, **place), title,
@@ -158,8 +158,16 @@ def _figure(image, info, seen, metainfo, title, kpt_thr):
                       kpt_thr)
 
 
-def _bev_overlaps(pred, truth):
-    """Intersection over union [N, M] from above of boxes [N, 7] and boxes [M, 7]."""
+def overlaps_from_above(pred, truth):
+    """Intersection over union of each pair of boxes, seen from above.
+
+    Args:
+        pred (ndarray[N, 7]): x, y, z, h, w, l, rotation_y in the camera frame.
+        truth (ndarray[M, 7]): Likewise.
+
+    Returns:
+        ndarray[N, M]
+    """
     pairs = np.repeat(pred, len(truth), axis=0), np.tile(truth, (len(pred), 1))
     return bev_overlaps(*pairs).reshape(len(pred), len(truth))
 

@@ -96,6 +96,16 @@ def project(point):
     return np.array([x, y]) / w
 
 
+def test_what_is_too_near_is_cut_off():
+    """Also where a projection would still be in the image."""
+    eye = camera_center(CAMERA)
+    start, end = eye + [0.004, 0.002, 0], eye + [0, 0, 5]
+    (line, ), _ = View(CAMERA, (WIDTH, HEIGHT)).segments(np.array([[start, end]]))
+    share = NEAR / 5
+    assert line[0] == pytest.approx(project(start + share * (end - start)), abs=1e-6)
+    assert np.linalg.norm(line[0] - project(start + 0.9 * share * (end - start))) > 1
+
+
 def is_inside(place, polygon, slack):
     """Whether a convex polygon, of either sense, has a point inside."""
     after = np.roll(polygon, -1, axis=0)
