@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Thread
 
 import cv2
+import mono3d_project
 import numpy as np
 import pose_project
 import pytest
@@ -587,18 +588,26 @@ def test_the_code_of_the_docs_runs(config, weights, photos, tmp_path, monkeypatc
         'configs', pose_project.write_data(tmp_path / 'pose'),
         'centernet_pose_dla34_140e_coco.py')
     torch.save(dict(state_dict=pose_project.weights_of(pose)), 'pose.pth')
+    data = mono3d_project.write_data(tmp_path / 'mono3d')
+    mono3d = mono3d_project.write_config(
+        'configs', data, 'centernet_mono3d_dla34_70e_kitti.py')
+    torch.save(dict(state_dict=mono3d_project.weights_of(mono3d)), 'mono3d.pth')
+    Path('calib').mkdir()
+    Path('calib/000123.txt').write_text((data / 'training/calib/000000.txt').read_text())
+    Path('road.png').write_bytes((data / 'training/image_2/000000.png').read_bytes())
     Path('photos').mkdir()
     image = cv2.imread(image_files(photos)[0])
     for name in ('photo.jpg', 'photos/a.jpg', 'photos/b.jpg'):
         cv2.imwrite(name, image)
     names = {}
     blocks = code_of((ROOT / 'docs/inference.md').read_text())
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     for block in blocks:
         exec(compile(block, 'docs/inference.md', 'exec'), names)
     assert Path('out/vis/a.jpg').exists() and Path('out/preds/b.json').exists()
     text = capsys.readouterr().out
     assert 'quadrate' in text and 'left_bottom 0.8999' in text
+    assert 'Car 0.90: 12.0 m ahead' in text
     assert names['picture'].shape == (64, 2 * 96, 3)  # the skeletons beside the heat maps
     # The last block is MMDetection's own inferencer.
     assert type(names['inferencer']).__name__ == 'DetInferencer'
