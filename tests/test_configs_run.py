@@ -157,6 +157,7 @@ def train_a_step(path, work_dir, epochs=1, **options):
     cfg.load_from = None
     if 'init_cfg' in cfg.model.backbone:
         cfg.model.backbone.init_cfg = None
+    cfg.model.test_cfg.score_thr = 0  # so that a network that has learnt nothing finds something
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
         shrink(loader)
