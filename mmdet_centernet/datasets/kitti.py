@@ -81,7 +81,7 @@ class KittiMono3DDataset(CheckedDataset, _FilteredDataset):
 
     METAINFO = dict(
         classes=('Pedestrian', 'Car', 'Cyclist'),
-        palette=[(220, 20, 60), (0, 0, 142), (255, 140, 0)])
+        palette=[(220, 20, 60), (30, 144, 255), (255, 140, 0)])
 
     def __init__(self, ann_file='', data_prefix=None, ignored_types=None, **kwargs):
         unknown = sorted(set(data_prefix or {}) - set(DATA_PREFIX))
