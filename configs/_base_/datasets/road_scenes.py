@@ -52,5 +52,6 @@ test_dataloader = val_dataloader
 val_evaluator = dict(
     type='mmdet_centernet.KittiMetric',
     label_dir=data_root + 'training/label_2/',
-    split_file=data_root + 'ImageSets/val.txt')
+    split_file=data_root + 'ImageSets/val.txt',
+    recall_points=(40, ))
 test_evaluator = val_evaluator
