@@ -34,7 +34,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from whole_folder import ConversionError, is_complete, whole_folder
+from whole_folder import ConversionError, is_complete, run, whole_folder
 
 # A joint and the group of drawn parts that must be on top for it to be seen.
 JOINT_GROUPS = dict(
@@ -621,12 +621,7 @@ def parse_args(argv=None):
 
 
 def main(argv=None):
-    try:
-        make_dataset(**vars(parse_args(argv)))
-    except ConversionError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run(make_dataset, parse_args(argv))
 
 
 if __name__ == '__main__':

@@ -34,7 +34,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from whole_folder import STAMP, ConversionError, whole_folder
+from whole_folder import ConversionError, has_stamp, run, whole_folder
 
 from mmdet_centernet.datasets.kitti_files import CLASSLESS, KittiObjects, write_objects
 from mmdet_centernet.ops.camera import box_corners, project, wrap_angle
@@ -949,10 +949,7 @@ def draw_split(split, folder, first, count, options):
 
 def is_complete(folder, stamp):
     """Whether a folder is what this tool makes with these options, whole."""
-    try:
-        if json.loads((folder / STAMP).read_text()) != stamp:
-            return False
-    except (OSError, ValueError):
+    if not has_stamp(folder, stamp):
         return False
     count = sum(stamp['options'][split] for split in SPLITS)
     files = [folder / 'ImageSets' / f'{split}.txt' for split in SPLITS]
@@ -1035,12 +1032,7 @@ def parse_args(argv=None):
 
 
 def main(argv=None):
-    try:
-        make_dataset(**vars(parse_args(argv)))
-    except ConversionError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run(make_dataset, parse_args(argv))
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,32 @@ STAMP = 'made_by.json'
 
 class ConversionError(RuntimeError):
     """One sentence for the user."""
+
+
+def run(make_dataset, arguments):
+    """Make a data set as the command line says, and say in a sentence what stops it.
+
+    Args:
+        make_dataset (callable): of the tool.
+        arguments (argparse.Namespace): its arguments, by name.
+
+    Returns:
+        int: the exit status.
+    """
+    try:
+        make_dataset(**vars(arguments))
+    except ConversionError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def has_stamp(folder, stamp):
+    """Whether a folder (Path) was made with what a stamp (dict) says."""
+    try:
+        return json.loads((folder / STAMP).read_text()) == stamp
+    except (OSError, ValueError):
+        return False
 
 
 def is_complete(folder, stamp, splits):
@@ -24,9 +51,9 @@ def is_complete(folder, stamp, splits):
     Returns:
         bool: also False if there is no such folder.
     """
+    if not has_stamp(folder, stamp):
+        return False
     try:
-        if json.loads((folder / STAMP).read_text()) != stamp:
-            return False
         for split in splits:
             content = json.loads((folder / 'annotations' / f'{split}.json').read_text())
             if not all((folder / split / image['file_name']).is_file()

@@ -208,10 +208,10 @@ class CenterNetMono3DHead(BaseCenterHead):
         batch_gt_instances_ignore: list[InstanceData] | None,
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Boxes and labels of each image that are to be ignored; none where none are given."""
-        ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
-        none = [instances[:0] for instances in batch_gt_instances]
-        ignored = [each if each is not None else empty
-                   for each, empty in zip(ignored, none, strict=True)]
+        ignored = [
+            instances[:0] if each is None else each for instances, each in zip(
+                batch_gt_instances,
+                batch_gt_instances_ignore or [None] * len(batch_gt_instances), strict=True)]
         return [each.bboxes for each in ignored], [each.labels for each in ignored]
 
     @staticmethod
