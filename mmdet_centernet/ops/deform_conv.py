@@ -108,3 +108,42 @@ def modulated_deform_conv2d(
     out = torch.matmul(weight.to(x.dtype).reshape(groups, out_channels // groups, -1), columns)
     out = out.view(batch, out_channels, out_h, out_w)
     return out if bias is None else out + bias.to(x.dtype).view(1, -1, 1, 1)
+
+
+@torch.library.custom_op('mmdet_centernet::deform_conv2d', mutates_args=())
+def deform_conv2d_op(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    deform_groups: int,
+) -> Tensor:
+    """:func:`modulated_deform_conv2d` as one node of an exported graph.
+
+    An exporter translates it to an operator of its runtime, such as ONNX's ``DeformConv``,
+    which has the same layout of ``offset`` and ``mask``. Arguments as there. No gradient.
+    """
+    return modulated_deform_conv2d(
+        x, offset, mask, weight, bias, (stride[0], stride[1]), (padding[0], padding[1]),
+        (dilation[0], dilation[1]), groups, deform_groups).contiguous()
+
+
+@deform_conv2d_op.register_fake
+def _deform_conv2d_shape(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    deform_groups: int,
+) -> Tensor:
+    return x.new_empty((x.shape[0], weight.shape[0], *offset.shape[-2:]))

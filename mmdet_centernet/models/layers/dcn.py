@@ -1,13 +1,15 @@
 """DCNv2 layer: mmcv's parameters, and the fastest kernel that the machine has."""
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import Literal
 
 import torch
 from mmcv.ops import ModulatedDeformConv2dPack, get_compiling_cuda_version
 from mmcv.ops import modulated_deform_conv2d as mmcv_deform_conv2d
 from torch import Tensor
 
-from ...ops.deform_conv import modulated_deform_conv2d
+from ...ops.deform_conv import deform_conv2d_op, modulated_deform_conv2d
 from ...registry import MODELS
 
 
@@ -47,12 +49,36 @@ class DCNv2(ModulatedDeformConv2dPack):
         deform_groups, bias: as in ``ModulatedDeformConv2dPack``.
     """
 
+    #: What stands in an exported graph: standard operators around ``grid_sample``, or one
+    #: ``mmdet_centernet::deform_conv2d`` for the exporter to translate.
+    export_form: Literal['grid_sample', 'deform_conv'] = 'grid_sample'
+
+    @classmethod
+    @contextmanager
+    def exported_as(cls, form: Literal['grid_sample', 'deform_conv']) -> Iterator[None]:
+        """Export every layer in this form inside the context.
+
+        Raises:
+            ValueError: if there is no such form.
+        """
+        if form not in ('grid_sample', 'deform_conv'):
+            raise ValueError(f"form = {form!r} must be 'grid_sample' or 'deform_conv'.")
+        before, cls.export_form = cls.export_form, form
+        try:
+            yield
+        finally:
+            cls.export_form = before
+
     def forward(self, x: Tensor) -> Tensor:
         """``Tensor[B, C, H, W]`` -> ``Tensor[B, O, H_out, W_out]``."""
         # The first two thirds are K (y, x) pairs, the last third K mask logits.
         pairs = 2 * self.deform_groups * self.kernel_size[0] * self.kernel_size[1]
         offset, mask = self.conv_offset(x).tensor_split([pairs], dim=1)
         exporting = torch.compiler.is_exporting() or torch.jit.is_tracing()
+        if exporting and self.export_form == 'deform_conv':
+            return deform_conv2d_op(
+                x, offset, mask.sigmoid(), self.weight, self.bias, list(self.stride),
+                list(self.padding), list(self.dilation), self.groups, self.deform_groups)
         kernel = _cuda_kernel() if x.is_cuda and not exporting else modulated_deform_conv2d
         return kernel(
             x, offset, mask.sigmoid(), self.weight, self.bias, self.stride, self.padding,
