@@ -13,20 +13,32 @@ Size = tuple[int, int]
 Matrix = NDArray[np.float64]
 
 
-def fit_zoom(size: Size, out_size: Size) -> float:
+# What a fit looks at: the whole image, of which nothing is lost, or its width alone.
+FITS = ('whole', 'width')
+
+
+def fit_zoom(size: Size, out_size: Size, fit: str = 'whole') -> float:
     """Zoom at which an image of ``size`` just fits into ``out_size``.
 
     For a square output this is the original's side / max(width, height). For other outputs
     the original looks at the output's width alone, so that the image may stick out above
-    and below; here nothing is lost.
+    and below; with ``fit='whole'`` nothing is lost.
 
     Args:
         size (tuple[int, int]): (width, height), px.
         out_size (tuple[int, int]): (width, height), px.
+        fit (str): one of ``FITS``.
 
     Returns:
         float: output px per input px.
+
+    Raises:
+        ValueError: if ``fit`` is not known.
     """
+    if fit not in FITS:
+        raise ValueError(f'fit={fit!r} must be one of {FITS}')
+    if fit == 'width':
+        return out_size[0] / size[0]
     return min(out_size[0] / size[0], out_size[1] / size[1])
 
 
@@ -53,6 +65,68 @@ def center_warp(center: tuple[float, float], zoom: float, out_size: Size) -> Mat
 def flip_warp(width: int) -> Matrix:
     """Matrix that mirrors an image of this width left to right: ``x' = width - 1 - x``."""
     return np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]], dtype=np.float64)
+
+
+def scaled_size(size: Size, scale: float) -> Size:
+    """Size in whole px of an image at a test scale: each side is ``int(side * scale)``.
+
+    Raises:
+        ValueError: if nothing is left of the image.
+    """
+    width, height = int(size[0] * scale), int(size[1] * scale)
+    if min(width, height) < 1:
+        raise ValueError(
+            f'an image of {size[0]} x {size[1]} px has nothing left at the scale {scale:g}')
+    return width, height
+
+
+def pad_warp(size: Size, pad_mask: int, scale: float = 1.0) -> tuple[Size, Matrix, Size]:
+    """How an image is padded at its own resolution (the original's ``keep_res`` testing).
+
+    It is first resized to :func:`scaled_size`, if ``scale`` is not 1. Then each side grows to
+    ``(side | pad_mask) + 1``, and pixel ``side // 2`` comes to the middle of it: a shift by
+    whole pixels.
+
+    Args:
+        size (tuple[int, int]): (width, height) of the image, px.
+        pad_mask (int): 2^k - 1: the sides become multiples of ``pad_mask + 1``.
+        scale (float): test scale, positive.
+
+    Returns:
+        tuple: (width, height) to resize to; float64 ndarray[3, 3], px of the resized image ->
+        px of the output; (width, height) of the output.
+
+    Raises:
+        ValueError: if the scale leaves nothing of the image.
+    """
+    scaled = scaled_size(size, scale)
+    out_size = (scaled[0] | pad_mask) + 1, (scaled[1] | pad_mask) + 1
+    return scaled, center_warp((scaled[0] // 2, scaled[1] // 2), 1, out_size), out_size
+
+
+def fit_warp(size: Size, out_size: Size, fit: str = 'whole',
+             scale: float = 1.0) -> tuple[Size, Matrix, Size]:
+    """How an image is fitted into a fixed size (the original's ``fix_res`` testing).
+
+    It is first resized to :func:`scaled_size`, if ``scale`` is not 1. Its middle comes to the
+    middle, at the zoom of :func:`fit_zoom` for the image before resizing, so that it fills
+    ``scale`` times its usual part of the output.
+
+    Args:
+        size (tuple[int, int]): (width, height) of the image, px.
+        out_size (tuple[int, int]): (width, height) of the output, px.
+        fit (str): one of ``FITS``.
+        scale (float): test scale, positive.
+
+    Returns:
+        tuple: as of :func:`pad_warp`.
+
+    Raises:
+        ValueError: if the scale leaves nothing of the image, or ``fit`` is not known.
+    """
+    scaled = scaled_size(size, scale)
+    zoom = fit_zoom(size, out_size, fit)
+    return scaled, center_warp((scaled[0] / 2, scaled[1] / 2), zoom, out_size), out_size
 
 
 def invert_warp(matrix: ArrayLike) -> Matrix:

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from mmdet_centernet.ops.affine import (
     center_warp,
+    fit_warp,
     fit_zoom,
     flip_warp,
     invert_warp,
+    pad_warp,
     warp_boxes,
     warp_points,
 )
@@ -80,6 +82,41 @@ def test_fit_zoom_keeps_the_whole_image():
     assert fit_zoom((480, 640), (512, 512)) == 512 / 640
     assert fit_zoom((480, 640), (640, 320)) == 0.5
     assert fit_zoom((4000, 60), (512, 512)) == 512 / 4000
+
+
+def test_fit_zoom_may_look_at_the_width_alone():
+    assert fit_zoom((480, 640), (640, 320), 'width') == 640 / 480
+    with pytest.raises(ValueError, match="fit='height' must be one of"):
+        fit_zoom((480, 640), (640, 320), 'height')
+
+
+@unhurried
+@given(width=sides, height=sides, mask=st.sampled_from([31, 127]), scale=st.floats(0.3, 2))
+def test_padding_shifts_the_middle_pixel_to_the_middle(width, height, mask, scale):
+    if min(width, height) * scale < 1:
+        with pytest.raises(ValueError, match='nothing left at the scale'):
+            pad_warp((width, height), mask, scale)
+        return
+    scaled, matrix, out_size = pad_warp((width, height), mask, scale)
+    assert scaled == (int(width * scale), int(height * scale))
+    for side, out, shift in zip(scaled, out_size, matrix[:2, 2], strict=True):
+        assert out % (mask + 1) == 0 and side < out <= side + mask + 1
+        assert shift == out // 2 - side // 2 >= 0 and shift + side <= out
+    np.testing.assert_array_equal(matrix[:2, :2], np.eye(2))
+
+
+def test_fitting_brings_the_middle_to_the_middle():
+    scaled, matrix, out_size = fit_warp((640, 480), (512, 384))
+    assert (scaled, out_size) == ((640, 480), (512, 384))
+    np.testing.assert_allclose(matrix, np.diag((.8, .8, 1)))
+    scaled, matrix, _ = fit_warp((640, 480), (512, 512), scale=.5)
+    assert scaled == (320, 240)
+    np.testing.assert_allclose(matrix, [[.8, 0, 128], [0, .8, 160], [0, 0, 1]])
+    # As wide as the output; as much sticks out above as below.
+    _, matrix, _ = fit_warp((100, 80), (50, 20), 'width')
+    np.testing.assert_allclose(matrix, [[.5, 0, 0], [0, .5, -10], [0, 0, 1]])
+    with pytest.raises(ValueError, match='3 x 400 px has nothing left at the scale 0.25'):
+        fit_warp((3, 400), (64, 64), scale=.25)
 
 
 def test_flip_mirrors_pixel_centers():

@@ -8,9 +8,13 @@ from mmdet.structures.bbox import autocast_box_type
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.ops.affine import (
+    FITS,
     center_warp,
+    fit_warp,
     fit_zoom,
     flip_warp,
+    pad_warp,
+    scaled_size,
     warp_boxes,
     warp_points,
 )
@@ -20,8 +24,6 @@ from mmdet_centernet.registry import TRANSFORMS
 PER_OBJECT_KEYS = (
     'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_keypoints', 'gt_keypoints_visible',
     'gt_bboxes_3d', 'gt_alpha', 'loaded_bboxes')
-# What a fit looks at: the whole image, of which nothing is lost, or its width alone.
-FITS = ('whole', 'width')
 # Annotations that the warps below do not move; going on would leave them where they were.
 UNMOVED_KEYS = ('gt_masks', 'gt_seg_map', 'proposals')
 
@@ -62,7 +64,7 @@ class CenterWarp(BaseTransform):
             results (dict): the sample.
             matrix (ndarray[3, 3]): px of the scaled image -> px of the output.
             out_size (tuple[int, int]): (width, height) of the output.
-            scale (float): the image is resized by it first, see :func:`_scaled_size`.
+            scale (float): the image is resized by it first, see :func:`scaled_size`.
             box_matrix (ndarray[3, 3], optional): moves the boxes instead of ``matrix``.
         """
         unmoved = [key for key in UNMOVED_KEYS if key in results]
@@ -72,7 +74,7 @@ class CenterWarp(BaseTransform):
                 f'which {results.get("img_path", "this sample")} has: do not load it before')
         img = results['img']
         if scale != 1:
-            img = cv2.resize(img, _scaled_size(results, scale))
+            img = cv2.resize(img, scaled_size(img.shape[1::-1], scale))
         results['img'] = self._warp_image(img, matrix, out_size)
         results['img_shape'] = (out_size[1], out_size[0])
         # As in the original this is the scale itself; that of the whole pixels, which differs
@@ -309,9 +311,9 @@ class CenterPad(CenterWarp):
 
     @autocast_box_type()
     def transform(self, results):
-        width, height = _scaled_size(results, self.scale)
-        out_size = tuple((side | self.pad_mask) + 1 for side in (width, height))
-        matrix = center_warp((width // 2, height // 2), 1, out_size)
+        _check_scaled(results, self.scale)
+        _, matrix, out_size = pad_warp(
+            results['img'].shape[1::-1], self.pad_mask, self.scale)
         return self._warp(results, matrix, out_size, self.scale)
 
 
@@ -344,12 +346,10 @@ class CenterResize(CenterWarp):
 
     @autocast_box_type()
     def transform(self, results):
-        height, width = results['img'].shape[:2]
-        scaled_width, scaled_height = _scaled_size(results, self.scale)
-        matrix = center_warp(
-            (scaled_width / 2, scaled_height / 2),
-            zoom_to_fit((width, height), self.size, self.fit), self.size)
-        return self._warp(results, matrix, self.size, self.scale)
+        _check_scaled(results, self.scale)
+        _, matrix, out_size = fit_warp(
+            results['img'].shape[1::-1], self.size, self.fit, self.scale)
+        return self._warp(results, matrix, out_size, self.scale)
 
 
 def check_size(name, size):
@@ -366,11 +366,6 @@ def check_fit(fit):
     return fit
 
 
-def zoom_to_fit(size, out_size, fit):
-    """Zoom at which an image of ``size`` fits into ``out_size``, both (width, height)."""
-    return out_size[0] / size[0] if fit == 'width' else fit_zoom(size, out_size)
-
-
 def _check_scale(scale):
     """Return a test scale."""
     if not isinstance(scale, (int, float)) or not 0 < scale < np.inf:
@@ -378,12 +373,13 @@ def _check_scale(scale):
     return scale
 
 
-def _scaled_size(results, scale):
-    """Return (width, height) in whole px of a sample's image at a test scale."""
-    height, width = results['img'].shape[:2]
-    size = int(width * scale), int(height * scale)
-    if min(size) < 1:
+def _check_scaled(results, scale):
+    """See that a test scale leaves something of a sample's image."""
+    size = results['img'].shape[1::-1]
+    try:
+        scaled_size(size, scale)
+    except ValueError:
         raise UserError(
-            f'{results.get("img_path", "this image")} is {width} x {height} px, of which the '
-            f'test scale {scale:g} leaves nothing: leave out this scale, or the image')
-    return size
+            f'{results.get("img_path", "this image")} is {size[0]} x {size[1]} px, of which '
+            f'the test scale {scale:g} leaves nothing: leave out this scale, or the image'
+        ) from None

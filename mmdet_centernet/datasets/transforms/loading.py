@@ -1,44 +1,14 @@
 """Read images, and say which one is broken."""
 import logging
 
-import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmengine.logging import print_log
 
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.image_file import decode_image
 from mmdet_centernet.registry import TRANSFORMS
-
-JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
-JPEG_SCAN = 0xda
-PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
-
-
-def is_truncated(data):
-    """Whether a JPEG or PNG file stops before its end mark.
-
-    OpenCV decodes what there is of such a file, with grey rows for the rest. Bytes after
-    the end mark are harmless. Other formats are not looked into.
-
-    Args:
-        data (bytes): the whole file.
-    """
-    if data.startswith(PNG_START):
-        return PNG_END not in data
-    if not data.startswith(JPEG_START):
-        return False
-    # Past the header's segments, which may hold a thumbnail with an end mark of its own.
-    position = len(JPEG_START)
-    while position + 4 <= len(data) and data[position] == 0xff:
-        marker = data[position + 1]
-        if marker == 0xff:  # padding
-            position += 1
-            continue
-        if marker == JPEG_SCAN:
-            return data.find(JPEG_END, position) < 0
-        position += 2 + int.from_bytes(data[position + 2:position + 4], 'big')
-    return True
 
 
 @TRANSFORMS.register_module()
@@ -80,18 +50,7 @@ class LoadImage(BaseTransform):
                 'set, and the file names in its annotation file') from None
         except OSError as error:
             raise UserError(f'image {path} cannot be read: {error.strerror or error}') from None
-        if is_truncated(data):
-            raise UserError(
-                f'image {path} is truncated: its last part is missing after {len(data)} '
-                'bytes; copy it again, or leave it out')
-        try:
-            img = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:
-            img = None
-        if img is None:
-            raise UserError(
-                f'image {path} ({len(data)} bytes) is no image that OpenCV can read: replace '
-                'it, or leave it out')
+        img = decode_image(data, path)
         self._check_size(results, img)
         if self.to_float32:
             img = img.astype(np.float32)

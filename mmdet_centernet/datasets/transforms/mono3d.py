@@ -7,11 +7,11 @@ from mmdet.datasets.transforms import PackDetInputs
 from mmdet.structures.bbox import autocast_box_type
 
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.ops.affine import center_warp, flip_warp, warp_boxes
+from mmdet_centernet.ops.affine import center_warp, fit_zoom, flip_warp, warp_boxes
 from mmdet_centernet.ops.camera import wrap_angle
 from mmdet_centernet.registry import TRANSFORMS
 
-from .affine import CenterWarp, check_fit, check_size, cut_boxes, zoom_to_fit
+from .affine import CenterWarp, check_fit, check_size, cut_boxes
 
 # Numbers of a 3D box: x, y, z, h, w, l, rotation_y.
 BOX_3D = 7
@@ -141,7 +141,7 @@ class CenterAffine3D(CenterWarp):
         height, width = results['img'].shape[:2]
         augmented, scale, (x, y), flip = self._draw(width, height)
         x, y = width / 2 + x, height / 2 + y
-        zoom = zoom_to_fit((width, height), self.size, self.fit) / scale
+        zoom = fit_zoom((width, height), self.size, self.fit) / scale
         if flip:
             matrix = center_warp((width - 1 - x, y), zoom, self.size) @ flip_warp(width)
         else:

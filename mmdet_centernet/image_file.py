@@ -1,0 +1,67 @@
+"""Image files in memory: whole or cut short, and decoded (numpy and OpenCV only)."""
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mmdet_centernet.errors import UserError
+
+JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
+JPEG_SCAN = 0xda
+PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
+
+
+def is_truncated(data: bytes) -> bool:
+    """Whether a JPEG or PNG file stops before its end mark.
+
+    OpenCV decodes what there is of such a file, with grey rows for the rest. Bytes after
+    the end mark are harmless. Other formats are not looked into.
+
+    Args:
+        data (bytes): the whole file.
+    """
+    if data.startswith(PNG_START):
+        return PNG_END not in data
+    if not data.startswith(JPEG_START):
+        return False
+    # Past the header's segments, which may hold a thumbnail with an end mark of its own.
+    position = len(JPEG_START)
+    while position + 4 <= len(data) and data[position] == 0xff:
+        marker = data[position + 1]
+        if marker == 0xff:  # padding
+            position += 1
+            continue
+        if marker == JPEG_SCAN:
+            return data.find(JPEG_END, position) < 0
+        position += 2 + int.from_bytes(data[position + 2:position + 4], 'big')
+    return True
+
+
+def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
+    """Decode an image file as BGR.
+
+    Grey and palette images become three channels, 16-bit images are scaled to 8 bits (the
+    low byte is dropped), an alpha channel is dropped, and the EXIF orientation is applied.
+
+    Args:
+        data (bytes): the whole file.
+        name (str): the file's, for errors.
+
+    Returns:
+        ndarray[H, W, 3]: uint8.
+
+    Raises:
+        UserError: if the file is no image, or truncated.
+    """
+    if is_truncated(data):
+        raise UserError(
+            f'image {name} is truncated: its last part is missing after {len(data)} '
+            'bytes; copy it again, or leave it out')
+    try:
+        img = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        img = None
+    if img is None:
+        raise UserError(
+            f'image {name} ({len(data)} bytes) is no image that OpenCV can read: replace '
+            'it, or leave it out')
+    return img
