@@ -3,18 +3,29 @@
 Importing it makes mmdet importable without a compiled mmcv (so import it before mmdet),
 lets torch read mmengine's checkpoints, and registers what configs can name. It builds
 nothing and imports no model.
+
+Where torch or mmengine is not installed it does none of this: exported models run there
+(:class:`mmdet_centernet.apis.ExportedDetector`), and what else is asked of
+:mod:`mmdet_centernet.apis` says what is missing.
 """
-from ._versions import check_versions
+from importlib.util import find_spec
 
-check_versions()  # before anything that a wrong version could break
+from ._versions import check_runtime_versions, check_versions
+from .version import __version__
 
-from ._checkpoint import allow_training_checkpoints  # noqa: E402
-from ._mmcv_ext import ensure_mmcv_ext  # noqa: E402
+__all__ = ['__version__']
 
-ensure_mmcv_ext()
-allow_training_checkpoints()
+if find_spec('torch') is None or find_spec('mmengine') is None:
+    check_runtime_versions()
+else:
+    check_versions()  # before anything that a wrong version could break
 
-from . import pretrained, registry  # noqa: E402
-from .version import __version__  # noqa: E402
+    from ._checkpoint import allow_training_checkpoints
+    from ._mmcv_ext import ensure_mmcv_ext
 
-__all__ = ['__version__', 'pretrained', 'registry']
+    ensure_mmcv_ext()
+    allow_training_checkpoints()
+
+    from . import pretrained, registry
+
+    __all__ += ['pretrained', 'registry']

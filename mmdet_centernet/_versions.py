@@ -38,6 +38,8 @@ WANTED = (
     Wanted('mmengine', '0.10.5', '1'),
     Wanted('mmdet', '3.3.0', '4'),
 )
+# What exported models run on, beside a runtime.
+RUNTIME = ('numpy', )
 WANTED_MMCV = {
     'mmcv-lite': Wanted('mmcv-lite', '2.1.0', '2.2', MMCV_LITE),
     'mmcv': Wanted('mmcv', '2.1.0', '2.2', MMCV_COMPILED),
@@ -107,6 +109,18 @@ def _check_cv2() -> None:
             f'OpenCV cannot be loaded ({error}): it wants the libraries of a graphical desktop; '
             'run pip uninstall -y opencv-python opencv-python-headless && '
             'pip install opencv-python-headless') from error
+
+
+def check_runtime_versions() -> None:
+    """Check what :class:`mmdet_centernet.apis.ExportedDetector` stands on.
+
+    Raises:
+        ImportError: see :func:`check_versions`.
+    """
+    for wanted in WANTED:
+        if wanted.package in RUNTIME:
+            _check(wanted)
+    _check_cv2()
 
 
 def check_versions() -> None:
