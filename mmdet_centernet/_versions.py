@@ -46,7 +46,7 @@ WANTED_MMCV = {
 }
 
 
-def _release(text: str) -> tuple[int, ...]:
+def release(text: str) -> tuple[int, ...]:
     """``'2.13.0+cpu'`` -> (2, 13): what is compared. Zeros at the end say nothing."""
     numbers = re.match(r'\d+(\.\d+)*', text)
     parts = [int(part) for part in numbers[0].split('.')] if numbers else []
@@ -68,8 +68,8 @@ def _check(wanted: Wanted) -> None:
         raise ImportError(
             f'mmdet_centernet needs {wanted.package}{wanted.range}, which is not installed: '
             f'run {wanted.remedy}')
-    if not _release(wanted.minimum) <= _release(found) < _release(wanted.below):
-        age = 'old' if _release(found) < _release(wanted.minimum) else 'new'
+    if not release(wanted.minimum) <= release(found) < release(wanted.below):
+        age = 'old' if release(found) < release(wanted.minimum) else 'new'
         raise ImportError(
             f'mmdet_centernet needs {wanted.package}{wanted.range}, but {found} is installed, '
             f'which is too {age}: run {wanted.remedy}')

@@ -130,7 +130,7 @@ def test_cv2_that_cannot_be_loaded(installed, monkeypatch, error, expected):
     ('2.13.0+cpu', (2, 13)), ('0.10.7', (0, 10, 7)), ('3', (3, )), ('2.0.0rc4', (2, )),
     ('unknown', ())])
 def test_release(text, release):
-    assert _versions._release(text) == release
+    assert _versions.release(text) == release
 
 
 def test_requirements_state_the_same_ranges():

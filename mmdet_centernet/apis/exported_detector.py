@@ -1,0 +1,545 @@
+"""Detect with an exported model, without torch: numpy, OpenCV and a runtime are enough."""
+import contextlib
+import json
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from mmdet_centernet.apis.inputs import (
+    cameras_of,
+    check_batch_size,
+    check_output,
+    images_of,
+    read_image,
+)
+from mmdet_centernet.apis.runtimes import open_model
+from mmdet_centernet.deploy.metadata import parse
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.ops.affine import fit_warp, pad_warp
+
+EXPORT = 'tools/deploy/export.py'
+# What OpenCV and Pillow call the interpolations of mmdet.Resize.
+_CV2 = dict(nearest=cv2.INTER_NEAREST, bilinear=cv2.INTER_LINEAR, bicubic=cv2.INTER_CUBIC,
+            area=cv2.INTER_AREA, lanczos=cv2.INTER_LANCZOS4)
+
+
+class Prepared(NamedTuple):
+    """An image as the network takes it.
+
+    Attributes:
+        image (ndarray): uint8 [H, W, 3] in BGR, or float32 [3, H, W], normalised.
+        homography (ndarray[3, 3]): float32, pixels of the original -> of the input.
+        size (tuple[int, int]): (width, height) of the original.
+        cam2img (ndarray[3, 4] | None): float64, camera of the input.
+    """
+
+    image: Any
+    homography: Any
+    size: tuple
+    cam2img: Any
+
+
+class ExportedDetector:
+    """Detect objects, people and their joints, or objects in space, with an exported model.
+
+    Is called as :class:`CenterNetInferencer` is, and gives what that gives. Neither torch nor
+    mmdet is needed (but torch for ``*.pt2``), unless data samples or pictures are asked for.
+
+    ``detector('photo.jpg')['predictions'][0]`` is a dictionary of lists: ``bboxes`` (xyxy,
+    pixels of the original image), ``scores`` best first and ``labels``, which
+    ``detector.dataset_meta['classes']`` names; of a pose model ``keypoints`` (pixels of the
+    original image) and ``keypoint_scores``; of a 3D model, which needs the images' cameras,
+    ``bboxes_3d`` (x, y, z of the bottom's centre, h, w, l, rotation_y in the camera frame;
+    metres, radians), ``alpha`` and ``depth``.
+
+    Args:
+        model (str | Path): ``*.onnx``, ``*.xml`` or ``*.pt2`` of ``tools/deploy/export.py``.
+        backend, device, threads, precision: See :func:`runtimes.open_model`.
+        tta (str, optional): ``'flip'`` insists that the model averages with the mirrored image,
+            which is decided when it is exported. None: as it was exported.
+        clip_boxes (bool, optional): Cut boxes off at the image's border. None: as the config's
+            ``test_cfg`` said.
+        show_progress (bool): Show a progress bar.
+
+    Attributes:
+        metadata (dict): See :mod:`mmdet_centernet.deploy.metadata`.
+        dataset_meta (dict): ``classes`` (tuple of str), ``palette`` (list of RGB), and of a
+            pose model its skeleton, as far as known.
+
+    Raises:
+        UserError: If the file is no exported model, cannot be loaded or is not what is asked
+            for, or the runtime or device is not there.
+    """
+
+    def __init__(self, model, backend=None, device='cpu', threads=None, tta=None,
+                 clip_boxes=None, precision=None, show_progress=False):
+        self.path = Path(model)
+        self._runtime = open_model(self.path, backend, device, threads, precision)
+        meta = self.metadata = parse(self._runtime.metadata, self.path)
+        if meta['raw']:
+            raise UserError(f'model {self.path} was exported with --raw, so it puts out heat maps '
+                            f'and no detections: export it with {EXPORT} without it')
+        if tta not in (None, 'flip'):
+            raise UserError(f'tta={tta!r} is not what exported models do: export with --flip and '
+                            "give tta='flip', or use CenterNetInferencer")
+        if tta == 'flip' and not meta['flip']:
+            raise UserError(f"tta='flip', but model {self.path} does not see images mirrored: "
+                            f'export it with {EXPORT} --flip')
+        self._test_cfg = dict(meta['test_cfg'])
+        if clip_boxes is not None:
+            self._test_cfg['clip_boxes'] = clip_boxes
+        if show_progress and find_spec('rich') is None:
+            raise UserError('show_progress=True needs rich: pip install rich, or leave it out')
+        self._show_progress = show_progress
+        self.dataset_meta = _dataset_meta(meta)
+        self._number = 0  # of the next image, which an array's picture and result have
+
+    @property
+    def needs_camera(self):
+        """Whether the model finds boxes in space."""
+        return self.metadata['task'] == 'mono3d'
+
+    def __call__(self, inputs, batch_size=1, out_dir='', return_datasamples=False,
+                 return_vis=False, pred_score_thr=0.3, kpt_thr=None, no_save_vis=False,
+                 no_save_pred=True, print_result=False, cam2img=None):
+        """Detect.
+
+        An image that turns out to be broken stops the run with an error that names it. What
+        ``out_dir`` holds of earlier batches is complete.
+
+        Args:
+            inputs (str | Path | ndarray | list): A file, an address, a folder (its images by
+                name, subfolders left out), a uint8 array [H, W, 3] in BGR, [H, W] in grey or
+                [H, W, 4] with alpha, which is dropped; or a list of files and arrays.
+            batch_size (int): Images at a time. A model of a fixed batch takes always so many:
+                ``batch_size`` is rounded up to a multiple of it, and the last batch filled up.
+                Images of different sizes are padded to the largest where the model takes
+                normalised images; where it normalises itself nothing could be written there
+                that it takes for no image, so that each size is a batch of its own.
+            out_dir (str | Path): Pictures go to ``vis/`` in it and, with
+                ``no_save_pred=False``, results to ``preds/*.json``.
+            return_datasamples (bool): Predictions as ``DetDataSample``.
+            return_vis (bool): Return pictures.
+            pred_score_thr (float): Of what is drawn.
+            kpt_thr (float, optional): Of a pose model: joints that score less are not drawn.
+                None: 0.3.
+            no_save_vis, no_save_pred (bool): Write no pictures, or no results.
+            print_result (bool): Print each batch's predictions.
+            cam2img (ndarray | str | Path | list, optional): Of a 3D model, which needs it; see
+                :func:`inputs.cameras_of`.
+
+        Returns:
+            dict: ``predictions``, one per input, and ``visualization``, the pictures (RGB) if
+            any were asked for.
+
+        Raises:
+            UserError: If an input, its camera, or where it is to be written, is none that will
+                do, or drawing needs what is not installed.
+        """
+        check_batch_size(batch_size)
+        inputs = images_of(inputs)
+        cameras = self._cameras(cam2img, inputs)
+        if kpt_thr is not None and self.metadata['task'] != 'pose':
+            raise UserError(f'kpt_thr is for joints, but model {self.path} predicts none: leave '
+                            'it out')
+        if out_dir:
+            check_output(inputs, out_dir, no_save_pred)
+        draws = return_vis or bool(out_dir and not no_save_vis)
+        if draws or return_datasamples:
+            _check_mmdet('return_vis and pictures in out_dir (see no_save_vis)' if draws
+                         else 'return_datasamples')
+        writes = bool(out_dir and not no_save_pred)
+        results = dict(predictions=[], visualization=[])
+        for start in self._starts(len(inputs), batch_size):
+            items = inputs[start:start + self._chunk(batch_size)]
+            images = [read_image(item) for item in items]
+            prepared = [
+                self.prepare(image, None if cameras is None else cameras[start + place],
+                             item if isinstance(item, str) else f'inputs[{start + place}]')
+                for place, (image, item) in enumerate(zip(images, items))]
+            batch = []
+            for item, image, sample, found in zip(
+                    items, images, prepared, self._detect(prepared)):
+                plain = {name: values.tolist() for name, values in found.items()}
+                if draws:
+                    results['visualization'].append(self._draw(
+                        item, image, sample, found, pred_score_thr, kpt_thr,
+                        '' if no_save_vis else out_dir))
+                if writes:
+                    self._write(plain, item, out_dir)
+                self._number += draws or writes
+                batch.append(self.data_sample(item, sample, found) if return_datasamples
+                             else plain)
+            if print_result:
+                print(dict(predictions=batch))
+            results['predictions'] += batch
+        return results
+
+    def detect(self, images, cameras=None):
+        """Detections of images in memory, all of them as one batch.
+
+        Args:
+            images (list[ndarray]): uint8 [H, W, 3], BGR.
+            cameras (list[ndarray[3, 4]], optional): Of a 3D model: that of each image.
+
+        Returns:
+            list[dict[str, ndarray]]: What :meth:`__call__` gives, float32 and int64.
+        """
+        return self._detect([
+            self.prepare(image, None if cameras is None else cameras[place], f'images[{place}]')
+            for place, image in enumerate(images)])
+
+    # From images to inputs.
+
+    def prepare(self, image, cam2img=None, name='the image'):
+        """An image as the network takes it.
+
+        Args:
+            image (ndarray[H, W, 3]): uint8, BGR.
+            cam2img (ndarray[3, 4], optional): Its camera.
+            name (str): Of the image in errors.
+
+        Returns:
+            Prepared: Of the model's one size, or of its own.
+
+        Raises:
+            UserError: If its size cannot be one that the model takes.
+        """
+        size = image.shape[1::-1]
+        options = self.metadata['transform']
+        if options['type'] == 'Resize':
+            image, matrix = _stretch(image, options)
+        else:
+            image, matrix = _warp(image, options, name)
+        self._check_shape(image.shape[:2], name)
+        if cam2img is not None:
+            cam2img = matrix @ cam2img
+        kind = self.metadata['input']
+        if kind['kind'] == 'float':
+            image = _normalise(image, kind)
+        return Prepared(image, matrix.astype(np.float32), size, cam2img)
+
+    def _check_shape(self, shape, name):
+        """Raise UserError unless the model takes inputs of a shape (H, W)."""
+        wanted, divisor = self.metadata['shape'], self.metadata['divisor']
+        if wanted is not None and tuple(shape) != tuple(wanted):
+            raise UserError(
+                f'{name} becomes an input of {shape[1]} x {shape[0]} px, but model {self.path} '
+                f'takes {wanted[1]} x {wanted[0]} px: export it with {EXPORT} --dynamic')
+        if wanted is None and self.metadata['input']['kind'] == 'uint8' and any(
+                side % divisor for side in shape):
+            raise UserError(
+                f'{name} becomes an input of {shape[1]} x {shape[0]} px, but model {self.path} '
+                f'takes multiples of {divisor} px: let the test pipeline of the config give '
+                'these, and export it again')
+
+    def _cameras(self, cam2img, inputs):
+        """The camera of each input, or None if the model needs none."""
+        if not self.needs_camera:
+            if cam2img is not None:
+                raise UserError('cam2img is the camera that boxes in space need, but model '
+                                f'{self.path} finds none: leave it out')
+            return None
+        if cam2img is None:
+            raise UserError(
+                f"model {self.path} finds boxes in space, which takes the images' camera: give "
+                'cam2img, a 3 x 4 matrix, the path of a KITTI calib file, or a list with one for '
+                'each input')
+        return cameras_of(cam2img, inputs)
+
+    def _chunk(self, batch_size):
+        """How many images are read and detected together."""
+        fixed = self.metadata['batch'] or 1
+        return -(-batch_size // fixed) * fixed
+
+    def _starts(self, count, batch_size):
+        """Where each batch begins, with a progress bar if it is wanted."""
+        starts = range(0, count, self._chunk(batch_size))
+        if not self._show_progress:
+            return starts
+        from rich.progress import track
+        return track(starts, description='Inference')
+
+    # From inputs to detections.
+
+    def _detect(self, prepared):
+        """Detections of some images, in pixels of the originals.
+
+        Args:
+            prepared (list[Prepared])
+
+        Returns:
+            list[dict[str, ndarray]]: One for each.
+        """
+        groups = {}
+        pads = self.metadata['input']['kind'] == 'float'
+        for place, sample in enumerate(prepared):
+            groups.setdefault(() if pads else sample.image.shape, []).append(place)
+        found = [None] * len(prepared)
+        for places in groups.values():
+            count = self.metadata['batch'] or len(places)
+            for start in range(0, len(places), count):
+                part = places[start:start + count]
+                filled = part + part[-1:] * (count - len(part)) if (
+                    self.metadata['batch']) else part
+                outputs = self._run([prepared[place] for place in filled])
+                for row, place in enumerate(part):
+                    found[place] = self._finish(
+                        {name: values[row] for name, values in outputs.items()},
+                        prepared[place])
+        return found
+
+    def _run(self, prepared):
+        """The model's outputs [B, K, ...] by name for one batch."""
+        images = [sample.image for sample in prepared]
+        if self.metadata['input']['kind'] == 'float':
+            images = self._padded(images)
+        feeds = dict(image=np.stack(images))
+        if self.needs_camera:
+            feeds['cam2img'] = np.stack(
+                [sample.cam2img for sample in prepared]).astype(np.float32)
+        return dict(zip(self.metadata['outputs'], self._runtime(feeds), strict=True))
+
+    def _padded(self, images):
+        """Normalised images [3, H, W], each in the upper left of the largest multiple."""
+        divisor = self.metadata['divisor']
+        height, width = (
+            -(-max(image.shape[axis] for image in images) // divisor) * divisor
+            for axis in (1, 2))
+        if self.metadata['shape'] is not None:
+            height, width = self.metadata['shape']
+        return [np.pad(image, ((0, 0), (0, height - image.shape[1]), (0, width - image.shape[2])))
+                for image in images]
+
+    def _finish(self, decoded, sample):
+        """One image's detections [K, ...]: to the original image, and those that count.
+
+        As :meth:`BaseCenterHead.predict_by_feat`.
+        """
+        cfg = self._test_cfg
+        inverse = np.linalg.inv(sample.homography.astype(np.float64)).astype(np.float32)
+        decoded = dict(decoded, bboxes=_move_boxes(decoded['bboxes'], inverse))
+        if 'keypoints' in decoded:
+            decoded['keypoints'] = decoded['keypoints'] @ inverse[:2, :2].T + inverse[:2, 2]
+        if cfg.get('shift_sizes'):
+            half = inverse[:2, 2] / 2
+            decoded['bboxes'] = decoded['bboxes'] + np.concatenate((-half, half))
+        if cfg.get('clip_boxes'):
+            decoded['bboxes'] = decoded['bboxes'].clip(
+                0, np.array(sample.size * 2, np.float32))
+        # Scores fall, so that counting is selecting.
+        count = int((decoded['scores'] > (cfg.get('score_thr') or 0)).sum())
+        decoded = {name: values[:count] for name, values in decoded.items()}
+        kept = np.arange(count)
+        if cfg.get('nms'):
+            kept = suppress(decoded['bboxes'], decoded['scores'], decoded['labels'], cfg['nms'])
+        kept = kept[:cfg.get('max_per_img') or 100]
+        return {name: values[kept] for name, values in decoded.items()}
+
+    # What becomes of them.
+
+    def data_sample(self, item, sample, found):
+        """A ``DetDataSample`` of what was found.
+
+        Args:
+            item (str | ndarray): The input.
+            sample (Prepared): It, prepared.
+            found (dict[str, ndarray]): What :meth:`detect` gives for it.
+        """
+        import torch
+        from mmdet.structures import DetDataSample
+        from mmengine.structures import InstanceData
+        meta = dict(
+            ori_shape=sample.size[::-1], homography_matrix=sample.homography,
+            img_shape=sample.image.shape[-2:] if self.metadata['input']['kind'] == 'float'
+            else sample.image.shape[:2])
+        if isinstance(item, str):
+            meta['img_path'] = item
+        if sample.cam2img is not None:
+            meta['cam2img'] = sample.cam2img
+        result = DetDataSample(metainfo=meta)
+        result.pred_instances = InstanceData(
+            **{name: torch.from_numpy(values) for name, values in found.items()})
+        return result
+
+    def _write(self, plain, item, out_dir):
+        """One input's result as json."""
+        name = Path(item).stem if isinstance(item, str) else str(self._number)
+        path = Path(out_dir) / 'preds' / f'{name}.json'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(plain), encoding='utf-8')
+
+    @cached_property
+    def _visualizer(self):
+        """What draws the model's task."""
+        from mmdet.visualization import DetLocalVisualizer
+
+        from mmdet_centernet.visualization import Mono3DLocalVisualizer, PoseLocalVisualizer
+        kind = dict(pose=PoseLocalVisualizer, mono3d=Mono3DLocalVisualizer).get(
+            self.metadata['task'], DetLocalVisualizer)
+        visualizer = kind()
+        visualizer.dataset_meta = self.dataset_meta
+        return visualizer
+
+    def _draw(self, item, image, sample, found, score_thr, kpt_thr, out_dir):
+        """The picture (RGB) of one input, which goes into a folder if there is one."""
+        if self.metadata['task'] == 'detection':
+            found = _drawable(found, sample.size)
+        name = Path(item).name if isinstance(item, str) else f'{self._number:08d}.jpg'
+        with self._joints_above(kpt_thr):
+            self._visualizer.add_datasample(
+                name, image[..., ::-1], self.data_sample(item, sample, found), draw_gt=False,
+                pred_score_thr=score_thr,
+                out_file=str(Path(out_dir) / 'vis' / name) if out_dir else None)
+        return self._visualizer.get_image()
+
+    @contextlib.contextmanager
+    def _joints_above(self, kpt_thr):
+        """Have joints drawn so for one picture."""
+        if kpt_thr is None:
+            yield
+            return
+        before = self._visualizer.kpt_thr
+        self._visualizer.kpt_thr = kpt_thr
+        try:
+            yield
+        finally:
+            self._visualizer.kpt_thr = before
+
+
+def _warp(image, options, name):
+    """An image padded or fitted, and the matrix [3, 3] (float64) from its pixels.
+
+    As :class:`CenterPad` and :class:`CenterResize` do.
+    """
+    size, scale = image.shape[1::-1], options.get('scale') or 1
+    try:
+        if options['type'] == 'CenterPad':
+            scaled, matrix, out_size = pad_warp(size, options['pad_mask'], scale)
+        else:
+            scaled, matrix, out_size = fit_warp(
+                size, tuple(options['size']), options['fit'], scale)
+    except ValueError:
+        raise UserError(f'{name} is {size[0]} x {size[1]} px, of which the test scale {scale:g} '
+                        'leaves nothing: leave out the image') from None
+    if scale != 1:
+        image = cv2.resize(image, scaled)
+    if options['type'] == 'CenterPad':
+        # A shift by whole pixels, which needs no interpolation.
+        left, top = (int(shift) for shift in matrix[:2, 2])
+        image = cv2.copyMakeBorder(
+            image, top, out_size[1] - scaled[1] - top, left, out_size[0] - scaled[0] - left,
+            cv2.BORDER_CONSTANT, value=options['pad_value'])
+    else:
+        image = cv2.warpAffine(
+            image, matrix[:2], out_size, flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT, borderValue=options['pad_value'])
+    return image, matrix @ np.diag((scale, scale, 1))
+
+
+def _stretch(image, options):
+    """An image stretched to a size, and the matrix [3, 3] (float64) from its pixels.
+
+    As ``mmdet.Resize(keep_ratio=False)`` does.
+    """
+    height, width = image.shape[:2]
+    size = tuple(options['size'])
+    matrix = np.diag((size[0] / width, size[1] / height, 1))
+    if options['backend'] == 'pillow':
+        try:
+            from PIL import Image
+        except ImportError:
+            raise UserError('the model was trained on images resized by Pillow, which is not '
+                            'installed: pip install pillow') from None
+        how = Image.Resampling[options['interpolation'].upper()]
+        return np.array(Image.fromarray(image).resize(size, how)), matrix
+    return cv2.resize(image, size, interpolation=_CV2[options['interpolation']]), matrix
+
+
+def _normalise(image, options):
+    """uint8 BGR [H, W, 3] -> float32 [3, H, W]: swapped to RGB, less ``mean``, over ``std``."""
+    image = image.astype(np.float32)
+    if options['to_rgb']:
+        image = image[..., ::-1]
+    if options['mean'] is not None:
+        image = (image - np.array(options['mean'], np.float32)) / np.array(
+            options['std'], np.float32)
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def _move_boxes(bboxes, matrix):
+    """Boxes [K, 4] (xyxy) through an affine matrix [3, 3], as ``transform_boxes`` does."""
+    corner, opposite = bboxes[:, :2], bboxes[:, 2:]
+    center = (corner + opposite) / 2 @ matrix[:2, :2].T + matrix[:2, 2]
+    half = (opposite - corner) / 2 @ np.abs(matrix[:2, :2]).T
+    return np.concatenate((center - half, center + half), axis=1)
+
+
+def suppress(bboxes, scores, labels, cfg):
+    """Greedy non-maximum suppression of one image's boxes.
+
+    Args:
+        bboxes (ndarray[N, 4]): xyxy.
+        scores (ndarray[N]): best first.
+        labels (ndarray[N]): each class by itself.
+        cfg (dict): ``type='nms'``, ``iou_threshold``; ``class_agnostic`` takes all classes as
+            one.
+
+    Returns:
+        ndarray[K]: int64, what is left, best first.
+
+    Raises:
+        UserError: for another type.
+    """
+    if cfg.get('type') != 'nms':
+        raise UserError(f"nms of type {cfg.get('type')!r} is not for exported models: export a "
+                        "config with dict(type='nms', iou_threshold=0.5), or without")
+    x1, y1, x2, y2 = bboxes.T
+    areas = (x2 - x1) * (y2 - y1)
+    left = np.argsort(-scores, kind='stable')
+    kept = []
+    while len(left):
+        best, rest = left[0], left[1:]
+        kept.append(best)
+        width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
+        height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
+        shared = width.clip(min=0) * height.clip(min=0)
+        union = areas[best] + areas[rest] - shared
+        # Without division: boxes without an area share none.
+        goes = shared > np.float32(cfg['iou_threshold']) * union
+        if not cfg.get('class_agnostic'):
+            goes &= labels[rest] == labels[best]
+        left = rest[~goes]
+    return np.array(kept, np.int64)
+
+
+def _dataset_meta(metadata):
+    """The classes, palette and skeleton of a model, as MMDetection's ``dataset_meta``."""
+    skeleton = dict(metadata.get('skeleton') or {})
+    for name in ('keypoint_id2name', ):
+        if isinstance(skeleton.get(name), dict):  # the keys of JSON are texts
+            skeleton[name] = {int(key): value for key, value in skeleton[name].items()}
+    for name, values in skeleton.items():
+        if isinstance(values, list) and values and isinstance(values[0], list):
+            skeleton[name] = [tuple(value) for value in values]
+    return dict(skeleton, classes=tuple(metadata['classes']),
+                palette=[tuple(color) for color in metadata['palette']])
+
+
+def _check_mmdet(purpose):
+    """Raise UserError unless what makes data samples and pictures is installed."""
+    missing = [name for name in ('torch', 'mmengine', 'mmdet') if find_spec(name) is None]
+    if missing:
+        raise UserError(f'{purpose} need {missing[0]}, which is not installed here: leave them '
+                        'out, or install it')
+
+
+def _drawable(found, size):
+    """Detections whose boxes lie in an image of a size (width, height) and have an area."""
+    boxes = found['bboxes'].clip(0, np.array(size * 2, np.float32) - 1)
+    shown = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return {name: values[shown] for name, values in dict(found, bboxes=boxes).items()}
