@@ -20,7 +20,7 @@ def is_truncated(data: bytes) -> bool:
         data (bytes): the whole file.
     """
     if data.startswith(PNG_START):
-        return PNG_END not in data
+        return data.rfind(PNG_END) < 0
     if not data.startswith(JPEG_START):
         return False
     # Past the header's segments, which may hold a thumbnail with an end mark of its own.
@@ -31,7 +31,8 @@ def is_truncated(data: bytes) -> bool:
             position += 1
             continue
         if marker == JPEG_SCAN:
-            return data.find(JPEG_END, position) < 0
+            # From behind, where it is in most files.
+            return data.rfind(JPEG_END, position) < 0
         position += 2 + int.from_bytes(data[position + 2:position + 4], 'big')
     return True
 

@@ -10,6 +10,7 @@ SHARED = {'errors', 'ops', 'registry'}
 # Folder of the package -> what of the package it may import, itself included.
 MAY_IMPORT = {
     'ops': {'errors', 'ops'},
+    'models/data_preprocessors': SHARED | {'models.data_preprocessors'},
     'models/losses': SHARED | {'models.losses'},
     'models/task_modules': SHARED | {'models.task_modules'},
     'models/layers': SHARED | {'models.layers'},
@@ -19,7 +20,7 @@ MAY_IMPORT = {
         'models.dense_heads', 'models.layers', 'models.losses', 'models.task_modules'},
     'models/detectors': SHARED | {'models'},
     'models/test_time_augs': SHARED | {'models'},
-    'datasets': SHARED | {'datasets'},
+    'datasets': SHARED | {'datasets', 'image_file'},
     # KITTI's files are read as data and as results.
     'evaluation': SHARED | {'evaluation', 'datasets.kitti_files'},
     'visualization': SHARED | {'visualization'},

@@ -2,6 +2,7 @@
 import cv2
 import numpy as np
 import pytest
+from mmdet.datasets.transforms import PackDetInputs
 
 from mmdet_centernet.datasets.transforms import ColorJitterPCA
 from mmdet_centernet.datasets.transforms.color import EIGENVALUES, EIGENVECTORS
@@ -41,6 +42,25 @@ def test_matches_the_steps(seed, dtype):
     out = transform(dict(img=image.copy()))['img']
     assert out.dtype == np.float32 and out.shape == image.shape
     np.testing.assert_allclose(out, reference_jitter(image, steps, coefficients), atol=2e-3)
+
+
+@pytest.mark.parametrize('height', [1, 63, 64, 65, 150])
+def test_strips_meet(height):
+    image = make_image(height=height)
+    transform = ColorJitterPCA()
+    np.random.seed(5)
+    steps, coefficients = transform._draw()
+    np.random.seed(5)
+    np.testing.assert_allclose(
+        transform(dict(img=image))['img'], reference_jitter(image, steps, coefficients),
+        atol=2e-3)
+
+
+@pytest.mark.parametrize('on_device', [False, True])
+def test_packing_copies_nothing(on_device):
+    results = ColorJitterPCA(on_device=on_device)(dict(img=make_image()))
+    packed = PackDetInputs(meta_keys=())(results)['inputs']
+    assert packed.is_contiguous() and np.shares_memory(packed.numpy(), results['img'])
 
 
 def test_draws():

@@ -16,6 +16,8 @@ EIGENVECTORS = np.array([
     [-0.58752847, -0.69563484, 0.41340352],
     [-0.5832747, 0.00994535, -0.81221408],
     [-0.56089297, 0.71832671, 0.41158938]])
+# Rows of an image whose colours are computed at a time.
+STRIP = 64
 
 
 @TRANSFORMS.register_module()
@@ -31,17 +33,27 @@ class ColorJitterPCA(BaseTransform):
     what is computed: a single pass, equal to the steps one after the other.
 
     Reads and writes ``img``: BGR in [0, 255], uint8 or float32, [H, W, 3]; the result is
-    float32 and not cut to [0, 255], as in the original.
+    float32 and not cut to [0, 255], as in the original. Its channels lie one after the other
+    in memory, so that packing copies nothing.
+
+    With ``on_device`` the image stays as it is, which for uint8 is a quarter of the bytes on
+    the way from the worker to the training process, and ``color_matrix`` (float32 [3, 4]:
+    new channels = matrix @ (b, g, r, 1)) says what :class:`CenterNetDataPreprocessor` is to
+    do. It has to be in the ``meta_keys`` of the packing, and no transform after this one sees
+    the new colours.
 
     Args:
         brightness, contrast, saturation (float): strengths in [0, 1).
         lighting (float): standard deviation of the three coefficients.
+        on_device (bool): leave the map to the data preprocessor.
 
     Raises:
-        UserError: if an option is out of range or the image has not three channels.
+        UserError: if an option is out of range, the image has not three channels, or its
+            colours wait to be changed already.
     """
 
-    def __init__(self, brightness=0.4, contrast=0.4, saturation=0.4, lighting=0.1):
+    def __init__(self, brightness=0.4, contrast=0.4, saturation=0.4, lighting=0.1,
+                 on_device=False):
         self.strengths = dict(brightness=brightness, contrast=contrast, saturation=saturation)
         for name, strength in self.strengths.items():
             if not 0 <= strength < 1:
@@ -49,6 +61,7 @@ class ColorJitterPCA(BaseTransform):
         if lighting < 0:
             raise UserError(f'ColorJitterPCA needs lighting >= 0, not {lighting}')
         self.lighting = lighting
+        self.on_device = on_device
 
     @cache_randomness
     def _draw(self):
@@ -66,6 +79,22 @@ class ColorJitterPCA(BaseTransform):
             raise UserError(
                 f'{results.get("img_path", "an image")} has shape {img.shape}, but '
                 'ColorJitterPCA needs [H, W, 3]: load it with mmdet_centernet.LoadImage')
+        if 'color_matrix' in results:
+            raise UserError(
+                f'{results.get("img_path", "an image")} has a color_matrix already: leave out '
+                'the second ColorJitterPCA, or on_device of the first')
+        matrix = self._color_matrix(img)
+        if self.on_device:
+            results['color_matrix'] = matrix
+            planes = np.empty((3, *img.shape[:2]), img.dtype)
+            cv2.split(img, list(planes))
+        else:
+            planes = map_colors(img, matrix)
+        results['img'] = planes.transpose(1, 2, 0)
+        return results
+
+    def _color_matrix(self, img):
+        """Draw the map of the channels and a constant 1 to the new channels: float32 [3, 4]."""
         steps, coefficients = self._draw()
         mean_gray = GRAY_WEIGHTS @ cv2.mean(img)[:3]
         # The result is own * img + gray * (grey of img) + constant.
@@ -78,11 +107,28 @@ class ColorJitterPCA(BaseTransform):
                 gray += 1 - factor
         matrix = own * np.eye(3) + gray * GRAY_WEIGHTS
         light = 255 * EIGENVECTORS @ (EIGENVALUES * coefficients)
-        results['img'] = cv2.transform(
-            img.astype(np.float32, copy=False),
-            np.column_stack([matrix, constant + light]).astype(np.float32))
-        return results
+        return np.column_stack([matrix, constant + light]).astype(np.float32)
 
     def __repr__(self):
         options = ', '.join(f'{key}={value}' for key, value in self.strengths.items())
-        return f'{type(self).__name__}({options}, lighting={self.lighting})'
+        return (f'{type(self).__name__}({options}, lighting={self.lighting}, '
+                f'on_device={self.on_device})')
+
+
+def map_colors(img, matrix):
+    """Change the colours of every pixel by one matrix.
+
+    Args:
+        img (ndarray[H, W, 3]): uint8 or float32.
+        matrix (ndarray[3, 4]): of the channels and a constant 1 to the new channels.
+
+    Returns:
+        ndarray[3, H, W]: float32.
+    """
+    planes = np.empty((3, *img.shape[:2]), np.float32)
+    # By strips, which stay in the cache: whole float32 copies cost more than the arithmetic.
+    for top in range(0, len(img), STRIP):
+        rows = slice(top, top + STRIP)
+        colors = cv2.transform(img[rows].astype(np.float32, copy=False), matrix)
+        cv2.split(colors, list(planes[:, rows]))
+    return planes

@@ -49,7 +49,8 @@ class PackPoseInputs(PackDetInputs):
 
     ``gt_instances`` has ``keypoints`` (float32 [N, K, 2]) and ``keypoints_visible`` (float32
     [N, K]) in addition, if they were loaded. ``homography_matrix`` (the identity if nothing
-    moved the image) is always in the sample's metainfo.
+    moved the image) is always in the sample's metainfo, and so is ``color_matrix``, if there is
+    one (see :class:`ColorJitterPCA`).
 
     Args:
         meta_keys (tuple[str, ...]): as in MMDetection.
@@ -64,7 +65,7 @@ class PackPoseInputs(PackDetInputs):
         gt_keypoints_visible='keypoints_visible')
 
     def __init__(self, meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')):
-        super().__init__(tuple(dict.fromkeys((*meta_keys, 'homography_matrix'))))
+        super().__init__(tuple(dict.fromkeys((*meta_keys, 'homography_matrix', 'color_matrix'))))
 
     def transform(self, results):
         results.setdefault('homography_matrix', np.eye(3, dtype=np.float32))

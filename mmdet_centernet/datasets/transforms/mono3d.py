@@ -189,7 +189,8 @@ class PackMono3DInputs(PackDetInputs):
     ``homography_matrix`` (the identity if nothing moved the image), ``augmented`` (see
     :class:`CenterAffine3D`; False without it), and ``cam2img`` (float64 [3, 4]) of the input
     image: where a transform of MMDetection moved the image without it, such as ``Resize``, it
-    follows by the homography.
+    follows by the homography. So is ``color_matrix``, if there is one (see
+    :class:`ColorJitterPCA`).
 
     Args:
         meta_keys (tuple[str, ...]): as in MMDetection.
@@ -205,7 +206,7 @@ class PackMono3DInputs(PackDetInputs):
 
     def __init__(self, meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')):
         super().__init__(tuple(dict.fromkeys(
-            (*meta_keys, 'homography_matrix', 'cam2img', 'augmented'))))
+            (*meta_keys, 'homography_matrix', 'cam2img', 'augmented', 'color_matrix'))))
 
     def transform(self, results):
         results.setdefault('homography_matrix', np.eye(3, dtype=np.float32))
