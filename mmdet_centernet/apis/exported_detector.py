@@ -509,8 +509,9 @@ def suppress(bboxes, scores, labels, cfg):
         height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
         shared = width.clip(min=0) * height.clip(min=0)
         union = areas[best] + areas[rest] - shared
-        # Without division: boxes without an area share none.
-        goes = shared > np.float32(cfg['iou_threshold']) * union
+        # Boxes without an area share none, and may have no union to divide by.
+        overlap = np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+        goes = overlap > cfg['iou_threshold']
         if not cfg.get('class_agnostic'):
             goes &= labels[rest] == labels[best]
         left = rest[~goes]

@@ -271,4 +271,4 @@ def _line(error):
     lines = [line for line in lines
              if line and not re.match(r'(Exception from|Check .* failed)', line)]
     text = lines[-1] if lines else type(error).__name__
-    return re.sub(r'^\[ONNXRuntimeError\] : \d+ : ', '', text)[:300]
+    return re.sub(r'^\[ONNXRuntimeError\] : \d+ : ', '', text)[:300].rstrip('.')
