@@ -155,7 +155,7 @@ class ExportedDetector:
         writes = bool(out_dir and not no_save_pred)
         results = dict(predictions=[], visualization=[])
         for start in self._starts(len(inputs), batch_size):
-            items = inputs[start:start + self._chunk(batch_size)]
+            items = inputs[start:start + self.chunk_size(batch_size)]
             images = [read_image(item) for item in items]
             prepared = [
                 self.prepare(image, None if cameras is None else cameras[start + place],
@@ -179,18 +179,20 @@ class ExportedDetector:
             results['predictions'] += batch
         return results
 
-    def detect(self, images, cameras=None):
+    def detect(self, images, cameras=None, names=None):
         """Detections of images in memory, all of them as one batch.
 
         Args:
             images (list[ndarray]): uint8 [H, W, 3], BGR.
             cameras (list[ndarray[3, 4]], optional): Of a 3D model: that of each image.
+            names (list[str], optional): Of the images in errors.
 
         Returns:
             list[dict[str, ndarray]]: What :meth:`__call__` gives, float32 and int64.
         """
         return self._detect([
-            self.prepare(image, None if cameras is None else cameras[place], f'images[{place}]')
+            self.prepare(image, None if cameras is None else cameras[place],
+                         f'images[{place}]' if names is None else names[place])
             for place, image in enumerate(images)])
 
     # From images to inputs.
@@ -251,14 +253,14 @@ class ExportedDetector:
                 'each input')
         return cameras_of(cam2img, inputs)
 
-    def _chunk(self, batch_size):
-        """How many images are read and detected together."""
+    def chunk_size(self, batch_size):
+        """How many images are detected together: ``batch_size``, and whole batches."""
         fixed = self.metadata['batch'] or 1
         return -(-batch_size // fixed) * fixed
 
     def _starts(self, count, batch_size):
         """Where each batch begins, with a progress bar if it is wanted."""
-        starts = range(0, count, self._chunk(batch_size))
+        starts = range(0, count, self.chunk_size(batch_size))
         if not self._show_progress:
             return starts
         from rich.progress import track
