@@ -1,7 +1,6 @@
 """Whole networks and their deformable layers, both with equal weights."""
 import logging
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 import mmdet
@@ -17,6 +16,7 @@ from mmdet_centernet.apis.parameter_names import MMDETECTION
 from mmdet_centernet.benchmark.heads import CLASSES, samples
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.layers.dcn import DCNv2
+from mmdet_centernet.models.optimize import optimize_for_inference, use_precision
 from mmdet_centernet.registry import MODELS
 
 CONFIGS = {
@@ -78,8 +78,11 @@ def our_model(model='R18-DCN', classes=CLASSES):
     finally:
         logging.disable(logging.NOTSET)
     for name, parameter in detector.named_parameters():
-        if 'conv_offset' in name or name.startswith('bbox_head') and name.endswith('weight'):
+        if 'conv_offset' in name:
             nn.init.normal_(parameter, std=0.05)
+        elif name.startswith('bbox_head') and name.endswith('weight'):
+            # The last layer of a branch, of few channels, gets the larger ones.
+            nn.init.normal_(parameter, std=0.2 if name.endswith('.2.weight') else 0.05)
     norms = [part for part in detector.modules() if isinstance(part, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -114,10 +117,6 @@ def _model(side, model, classes):
     return (our_model if side == 'ours' else mmdet_model)(model, classes)
 
 
-def _autocast(bf16):
-    return torch.autocast('cpu', torch.bfloat16) if bf16 else nullcontext()
-
-
 def train(side, model='R18-DCN', batch=8, size=512, objects=8, classes=CLASSES, bf16=False):
     """A training step without the optimiser: forward, losses, backward.
 
@@ -129,7 +128,7 @@ def train(side, model='R18-DCN', batch=8, size=512, objects=8, classes=CLASSES, 
 
     def run():
         detector.zero_grad()
-        with _autocast(bf16):
+        with torch.autocast('cpu', torch.bfloat16, enabled=bf16):
             losses = detector(inputs, data, mode='loss')
         sum(losses.values()).backward()
         return losses
@@ -147,23 +146,22 @@ def image_batch(batch, size):
 
 
 def predict(side, model='R18-DCN', batch=1, size=512, classes=CLASSES, optimised=False,
-            bf16=False):
+            compiled=False, bf16=False):
     """From uint8 images to detections: normalisation, network, decoding.
+
+    Args:
+        optimised, compiled, bf16 (bool): ours with batch norms folded, also compiled, or also
+            in bfloat16, as the inferencer's options make it.
 
     A run returns the data samples.
     """
     detector = _model(side, model, classes).eval()
-    if optimised:
-        from mmdet_centernet.models.optimize import optimize_for_inference
-        detector = optimize_for_inference(detector)
+    if optimised or compiled:
+        detector = optimize_for_inference(detector, compile=compiled)
+    if bf16:
+        use_precision(detector, torch.bfloat16)
     data = image_batch(batch, size)
-
-    @torch.inference_mode()
-    def run():
-        with _autocast(bf16):
-            return detector.test_step(data)
-
-    return run
+    return torch.inference_mode()(lambda: detector.test_step(data))
 
 
 def forward(model='R18-DCN', batch=1, size=512, classes=CLASSES):

@@ -15,8 +15,6 @@ from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 MATRIX_SIDE = 2048
 COPY_BYTES = 2**28
-# Reads of a deformable convolution: no product of matrices, but as many bytes as one.
-_SAMPLING = {torch.ops.aten.grid_sampler_2d, torch.ops.aten.grid_sampler_2d_backward}
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,7 @@ class Cost:
 
     Attributes:
         flops (int): of convolutions and products of matrices.
-        bytes (int): their inputs, weights and outputs, each read or written once, and those
-            of ``grid_sample``.
+        bytes (int): their inputs, weights and outputs, each read or written once.
     """
 
     flops: int
@@ -86,6 +83,21 @@ def measure_rates(seconds: float = 1.0, side: int = MATRIX_SIDE,
     return Rates(matrix, 2 * size / best_of(lambda: target.copy_(source), seconds))
 
 
+def _deformable_flops(x, offset, weight):
+    """Those of the plain convolution with as many taps and outputs."""
+    return conv_flop_count(x.shape, weight.shape, (len(x), len(weight), *offset.shape[2:]))
+
+
+# Our deformable convolution by the names of its operators. The gradients of input and weights
+# are two such products.
+_DEFORMABLE = {
+    'mmdet_centernet.deform_conv2d':
+        lambda args: _deformable_flops(args[0], args[1], args[3]),
+    'mmdet_centernet.deform_conv2d_backward':
+        lambda args: 2 * _deformable_flops(args[1], args[2], args[4]),
+}
+
+
 class _Counter(TorchDispatchMode):
     """Adds up what goes through PyTorch's operations while it is entered."""
 
@@ -102,12 +114,15 @@ class _Counter(TorchDispatchMode):
             grad, x, weight, transposed, wanted = args[0], args[1], args[2], args[7], args[-1]
             one = conv_flop_count(x.shape, weight.shape, grad.shape, transposed)
             self.flops += one * sum(wanted[:2])
+        elif str(operation) in _DEFORMABLE:
+            self.flops += _DEFORMABLE[str(operation)](args)
         elif operation in flop_registry:
             self.flops += flop_registry[operation](*args, **(kwargs or {}), out_val=out)
-        if operation in flop_registry or operation in _SAMPLING:
-            self.bytes += sum(
-                leaf.numel() * leaf.element_size()
-                for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, torch.Tensor))
+        else:
+            return out
+        self.bytes += sum(
+            leaf.numel() * leaf.element_size()
+            for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, torch.Tensor))
         return out
 
 
@@ -115,10 +130,10 @@ def count(work: Callable[[], object]) -> Cost:
     """Count what a piece of work does, by running it.
 
     Counted are convolutions, plain, transposed and grouped, products of matrices, and their
-    gradients, by their formulas, not by how a library computes them. Not counted as
-    arithmetic: biases, batch norms, activations, pooling, the bilinear reads and masks of
-    deformable convolutions (their matrix product is), decoding, and compiled operations that
-    PyTorch has no formula for, such as mmcv's.
+    gradients, by their formulas, not by how a library computes them; our deformable
+    convolution as a plain one of its shape. Not counted: biases, batch norms, activations,
+    pooling, bilinear reads, decoding, and operations of others that PyTorch has no formula
+    for, such as mmcv's deformable convolution.
 
     Args:
         work (Callable): called once, without arguments; not in inference mode, in which

@@ -70,12 +70,16 @@ def predict_sides(model):
     """All ways in which PyTorch runs a model."""
     make = partial(Side, build=networks.predict)
     settings = dict(side='ours', model=model)
-    mmdet = (make('mmdet', settings=dict(settings, side='mmdet')), ) if model == r18() else ()
-    return (
-        *mmdet, make('ours', settings=settings),
+    sides = [
+        make('ours', settings=settings),
         make('ours, optimised', settings=dict(settings, optimised=True)),
         make('ours, optimised, bf16', dtype='bfloat16',
-             settings=dict(settings, optimised=True, bf16=True)))
+             settings=dict(settings, optimised=True, bf16=True))]
+    if model == r18():
+        sides.insert(0, make('mmdet', settings=dict(settings, side='mmdet')))
+        # The others too would take minutes to compile.
+        sides.append(make('ours, compiled', settings=dict(settings, compiled=True)))
+    return tuple(sides)
 
 
 def forward_of(model):

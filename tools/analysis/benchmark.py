@@ -19,8 +19,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mmdet_centernet.apis import cli
-from mmdet_centernet.benchmark import report, roofline
-from mmdet_centernet.benchmark.rows import GROUPS, LEFT_OUT, rows_of
+from mmdet_centernet.benchmark import report, roofline, rows
 from mmdet_centernet.benchmark.run import measure_row
 from mmdet_centernet.errors import UserError
 
@@ -30,8 +29,8 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('rows', nargs='*', metavar='ROW',
-                        help=f'any of {", ".join(GROUPS)} (default: all but '
-                        f'{", ".join(LEFT_OUT)})')
+                        help=f'any of {", ".join(rows.GROUPS)} (default: all but '
+                        f'{", ".join(rows.LEFT_OUT)})')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(),
                         help='that the work may use (default: as PyTorch chooses, %(default)s)')
     parser.add_argument('--repeats', type=int, default=9,
@@ -50,8 +49,8 @@ def check(args):
         UserError: for an unknown row, a number that is too small, a file that cannot be written.
     """
     for name in args.rows:
-        if name not in GROUPS:
-            raise UserError(f'there is no row {name!r}: choose from {", ".join(GROUPS)}')
+        if name not in rows.GROUPS:
+            raise UserError(f'there is no row {name!r}: choose from {", ".join(rows.GROUPS)}')
     for name in ('threads', 'repeats'):
         if getattr(args, name) < 1:
             raise UserError(f'--{name} {getattr(args, name)} is below 1')
@@ -71,10 +70,10 @@ def main(argv=None):
     command = f'python tools/analysis/benchmark.py {shlex.join(arguments)}'.strip()
     rates = roofline.measure_rates()
     run = report.describe_run(command, args.threads, rates)
-    rows = rows_of(args.rows, args.threads)
+    chosen = rows.rows_of(args.rows, args.threads)
     measured = []
     try:
-        for row in track(rows, 'measuring', console=Console(stderr=True), transient=True):
+        for row in track(chosen, 'measuring', console=Console(stderr=True), transient=True):
             result = measure_row(row, args.threads, args.repeats, args.seconds)
             measured.append(report.row_data(result, rates))
     finally:
