@@ -1,26 +1,24 @@
 """Modulated deformable convolution (DCNv2, arXiv:1811.11168) in plain PyTorch.
 
-``grid_sample`` reads the input at every kernel tap's shifted position, the mask scales what
-it read, and a matrix product applies the weights. Everything is differentiable and made of
-standard operators, so it runs on any device, needs no compiler and can be exported.
+Both ways to compute it take the matrix product first: ``sum_k w_k x(p_k) = sum_k (w_k x)(p_k)``
+since bilinear reading is linear, and so what is read has the output's channels.
+
+On a CPU, each output cell is then a weighted sum of 4 cells for each kernel tap, which is
+what ``embedding_bag`` computes; nothing as large as kernel taps times the input is ever held.
+On other devices and in exported graphs ``grid_sample`` reads, with standard operators only.
 """
+import warnings
+from functools import cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
-def _split_channels(batch: int, channels: int, device: torch.device) -> int:
-    """Into how many groups of channels ``grid_sample``'s work is cut.
-
-    On a CPU it works on the images of a batch in parallel, but not within one, so that a
-    batch smaller than the number of threads would leave threads idle.
-    """
-    if device.type != 'cpu':
-        return 1
-    wanted = -(-torch.get_num_threads() // max(batch, 1))
-    while channels % wanted:
-        wanted -= 1
-    return wanted
+#: What a convolution may hold on a CPU besides its inputs, outputs and their gradients, in
+#: bytes; if one kernel tap of one image needs more than that, it is handled alone.
+WORKSPACE = 1 << 25
 
 
 def modulated_deform_conv2d(
@@ -40,6 +38,10 @@ def modulated_deform_conv2d(
     ``y(p) = sum_k w_k * x(p + p_k + dp_k) * dm_k`` with bilinear reads and zeros outside
     the input. The argument order is that of mmcv's function of this name.
 
+    On a CPU it holds at most ``WORKSPACE`` bytes besides inputs and outputs (and their
+    gradients), or what one kernel tap of one image needs, and keeps only its inputs for the
+    backward pass.
+
     Args:
         x (Tensor[B, C, H, W]): input.
         offset (Tensor[B, 2 * D * K, H_out, W_out]): ``dp``, (y, x) pairs in input cells for
@@ -52,16 +54,15 @@ def modulated_deform_conv2d(
         deform_groups (int): D, groups of channels with offsets and masks of their own.
 
     Returns:
-        Tensor[B, O, H_out, W_out]
+        Tensor[B, O, H_out, W_out]: of ``x``'s type, or of autocast's.
 
     Raises:
         ValueError: if ``offset`` or ``mask`` has not the channels that kernel and
             ``deform_groups`` ask for, or the channels do not divide into the groups.
     """
-    batch, channels, height, width = x.shape
-    out_channels, _, kernel_h, kernel_w = weight.shape
+    channels = x.shape[1]
+    kernel_h, kernel_w = weight.shape[2:]
     taps = kernel_h * kernel_w
-    out_h, out_w = offset.shape[-2:]
     for name, given, wanted in (
         ('offset', offset.shape[1], 2 * deform_groups * taps),
         ('mask', mask.shape[1], deform_groups * taps),
@@ -77,37 +78,240 @@ def modulated_deform_conv2d(
             f'deform_groups={deform_groups}.'
         )
 
-    # Half precision cannot hold positions beyond a few hundred cells.
-    dtype = torch.promote_types(x.dtype, torch.float32)
+    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
+        x = x.to(torch.get_autocast_dtype(x.device.type))
+    exporting = torch.compiler.is_exporting() or torch.jit.is_tracing()
+    if exporting or x.device.type != 'cpu':
+        return _with_grid_sample(
+            x, offset, mask, weight, bias, stride, padding, dilation, groups, deform_groups)
+    out: Tensor = deform_conv2d_op(
+        x, offset, mask, weight, bias, list(stride), list(padding), list(dilation), groups,
+        deform_groups)
+    return out
 
-    # Where every tap reads, in input cells: [B * D, K * H_out, W_out].
-    def positions(shift: Tensor, size: int, axis: int) -> Tensor:
-        start = torch.arange(size, device=x.device, dtype=dtype) * stride[axis] - padding[axis]
-        tap = torch.arange(weight.shape[2 + axis], device=x.device, dtype=dtype) * dilation[axis]
-        tap = tap.view(-1, 1) if axis == 0 else tap.view(1, -1)
-        tap = tap.expand(kernel_h, kernel_w).reshape(1, taps, 1, 1)
-        start = start.view(1, 1, -1, 1) if axis == 0 else start.view(1, 1, 1, -1)
-        return (shift + tap + start).reshape(batch * deform_groups, taps * out_h, out_w)
 
+def _exact(x: Tensor) -> torch.dtype:
+    """For positions and sums: half precision cannot tell cells beyond a few hundred apart."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _tap_positions(
+    size: int, axis: int, kernel: tuple[int, int], stride: int, padding: int, dilation: int,
+    like: Tensor,
+) -> Tensor:
+    """Where the taps of an undeformed kernel read along an axis: [K, size, 1] for y (axis 0),
+    [K, 1, size] for x, in input cells."""
+    dtype = _exact(like)
+    start = torch.arange(size, device=like.device, dtype=dtype) * stride - padding
+    tap = torch.arange(kernel[axis], device=like.device, dtype=dtype) * dilation
+    tap = tap.view(-1, 1) if axis == 0 else tap.view(1, -1)
+    tap = tap.expand(kernel).reshape(-1, 1, 1)
+    return tap + (start.view(1, -1, 1) if axis == 0 else start.view(1, 1, -1))
+
+
+# With grid_sample ---------------------------------------------------------------------------
+
+
+def _with_grid_sample(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    deform_groups: int,
+) -> Tensor:
+    """:func:`modulated_deform_conv2d` of standard operators."""
+    batch, channels, height, width = x.shape
+    out_channels, _, kernel_h, kernel_w = weight.shape
+    kernel = (kernel_h, kernel_w)
+    taps = kernel_h * kernel_w
+    out_h, out_w = offset.shape[-2:]
+    dtype = _exact(x)
+
+    # [B * D, K, out_h, out_w]
     shift = offset.to(dtype).reshape(batch * deform_groups, taps, 2, out_h, out_w)
-    y = positions(shift[:, :, 0], out_h, 0)
-    x_pos = positions(shift[:, :, 1], out_w, 1)
+    y = shift[:, :, 0] + _tap_positions(
+        out_h, 0, kernel, stride[0], padding[0], dilation[0], x)
+    x_pos = shift[:, :, 1] + _tap_positions(
+        out_w, 1, kernel, stride[1], padding[1], dilation[1], x)
     # grid_sample's [-1, 1] spans the outer edges of the outer cells (align_corners=False),
     # which is defined for a single row or column too.
     grid = torch.stack(((2 * x_pos + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
+    scale = mask.to(dtype)
 
-    split = _split_channels(batch * deform_groups, channels // deform_groups, x.device)
-    if split > 1:
-        grid = grid.repeat_interleave(split, dim=0)
-    columns = F.grid_sample(
-        x.to(dtype).reshape(-1, channels // (deform_groups * split), height, width),
-        grid, mode='bilinear', padding_mode='zeros', align_corners=False,
-    ).view(batch, deform_groups, channels // deform_groups, taps, out_h, out_w)
-    columns = columns * mask.to(dtype).reshape(batch, deform_groups, 1, taps, out_h, out_w)
-    columns = columns.view(batch, groups, channels // groups * taps, out_h * out_w).to(x.dtype)
-    out = torch.matmul(weight.to(x.dtype).reshape(groups, out_channels // groups, -1), columns)
-    out = out.view(batch, out_channels, out_h, out_w)
+    if groups == deform_groups == 1 and out_channels <= channels:
+        # Each tap's product is a map of its own: [B * K, O, H, W].
+        kernels = weight.to(x.dtype).permute(2, 3, 0, 1).reshape(
+            taps * out_channels, channels, 1, 1)
+        products = F.conv2d(x, kernels).to(dtype)
+        read = F.grid_sample(
+            products.reshape(batch * taps, out_channels, height, width),
+            grid.reshape(batch * taps, out_h, out_w, 2),
+            mode='bilinear', padding_mode='zeros', align_corners=False)
+        read = read * scale.reshape(batch * taps, 1, out_h, out_w)
+        out = read.view(batch, taps, out_channels, out_h, out_w).sum(dim=1).to(x.dtype)
+    else:
+        # Fewer channels before the product than behind it, or several groups: read first.
+        columns = F.grid_sample(
+            x.to(dtype).reshape(-1, channels // deform_groups, height, width),
+            grid.view(batch * deform_groups, taps * out_h, out_w, 2),
+            mode='bilinear', padding_mode='zeros', align_corners=False,
+        ).view(batch, deform_groups, channels // deform_groups, taps, out_h, out_w)
+        columns = columns * scale.reshape(batch, deform_groups, 1, taps, out_h, out_w)
+        columns = columns.view(
+            batch, groups, channels // groups * taps, out_h * out_w).to(x.dtype)
+        kernels = weight.to(x.dtype).reshape(groups, out_channels // groups, -1)
+        out = torch.matmul(kernels, columns).view(batch, out_channels, out_h, out_w)
     return out if bias is None else out + bias.to(x.dtype).view(1, -1, 1, 1)
+
+
+# With embedding_bag --------------------------------------------------------------------------
+
+
+class _Part(NamedTuple):
+    """Some taps of one deformable group, inside one group of the convolution."""
+
+    inputs: slice
+    outputs: slice
+    weight_inputs: slice
+    deform_group: int
+    taps: slice
+
+
+class _Work(NamedTuple):
+    """How a convolution is cut: into parts, each of which goes over images [first, last)."""
+
+    parts: list[_Part]
+    images: list[tuple[int, int]]
+
+
+def _cut(
+    x: Tensor, offset: Tensor, weight: Tensor, groups: int, deform_groups: int, tables: int
+) -> _Work:
+    """Cut the work so that the tables (``tables`` of them at a time) fit into WORKSPACE."""
+    batch, channels, height, width = x.shape
+    taps = weight.shape[2] * weight.shape[3]
+    ins, outs, share = channels // groups, weight.shape[0] // groups, channels // deform_groups
+    size = _exact(x).itemsize
+    # Besides tables: the reads' indices, weights and what they are computed from; backward
+    # also their order, and their gradients.
+    bytes_per_tap = (
+        tables * outs * size * height * width
+        + (14 * size + (tables - 1) * 64) * offset.shape[2] * offset.shape[3])
+    at_once = WORKSPACE // max(bytes_per_tap, 1)
+    images = min(max(at_once // taps, 1), max(batch, 1))
+    some_taps = min(max(at_once // images, 1), taps)
+
+    parts = []
+    ends = sorted({*range(0, channels + 1, ins), *range(0, channels + 1, share)})
+    for low, high in pairwise(ends):
+        group = low // ins
+        for first in range(0, taps, some_taps):
+            parts.append(_Part(
+                inputs=slice(low, high),
+                outputs=slice(group * outs, (group + 1) * outs),
+                weight_inputs=slice(low - group * ins, high - group * ins),
+                deform_group=low // share,
+                taps=slice(first, min(first + some_taps, taps))))
+    return _Work(parts, [(i, min(i + images, batch)) for i in range(0, batch, images)])
+
+
+class _Axis(NamedTuple):
+    """Bilinear reading along one axis, each [taps, cells of the output]."""
+
+    first: Tensor  # int32, first of the two neighbours; both inside the input
+    past: Tensor  # position - first; outside [0, 1) only beyond the first or last cell
+    near: Tensor  # weight of the first neighbour
+    far: Tensor  # weight of the second
+
+    @classmethod
+    def at(cls, position: Tensor, size: int) -> '_Axis':
+        # Conversion before the clamp: it makes some integer of a NaN too.
+        first = position.to(torch.int32).clamp_(0, size - 2)
+        past = position - first
+        near = (1 - past.abs()).relu_()
+        far = (1 - (past - 1).abs_()).relu_()
+        return cls(first, past, near, far)
+
+    def slopes(self) -> tuple[Tensor, Tensor]:
+        """Derivatives of ``near`` and ``far`` by the position; from the right at kinks."""
+        cell = self.past.floor()
+        before, inside, beyond = (
+            (cell == value).to(self.past.dtype) for value in (-1, 0, 1))
+        return before - inside, inside - beyond
+
+
+def _axes(
+    offset: Tensor, part: _Part, kernel: tuple[int, int], size: tuple[int, int],
+    stride: list[int], padding: list[int], dilation: list[int], x: Tensor,
+) -> tuple[_Axis, _Axis]:
+    """How the taps of a part read some images; ``offset`` is theirs, [b, D, K, 2, h, w]."""
+    count = part.taps.stop - part.taps.start
+    shift = offset[:, part.deform_group, part.taps].to(_exact(x))
+    found = []
+    for axis in 0, 1:
+        start = _tap_positions(
+            offset.shape[4 + axis], axis, kernel, stride[axis], padding[axis],
+            dilation[axis], x)
+        position = shift[:, :, axis].transpose(0, 1).contiguous() + start[part.taps].unsqueeze(1)
+        found.append(_Axis.at(position.view(count, -1), size[axis]))
+    return found[0], found[1]
+
+
+def _rows(y: _Axis, x: _Axis, images: int, size: tuple[int, int]) -> Tensor:
+    """Which rows of the table are read, int32 [cells of the output, 4 * taps]: 4 blocks for
+    the neighbours (0, 0), (0, 1), (1, 0) and (1, 1), (y, x). A table has a row for each cell
+    of each image and tap."""
+    height, width = size
+    taps, cells = y.first.shape
+    image = _count(images, y.first).mul_(height * width)
+    row = (y.first * width).add_(x.first).view(taps, images, -1)
+    row.add_(image.view(1, -1, 1)).mul_(taps).add_(_count(taps, row).view(-1, 1, 1))
+    row = row.view(taps, cells)
+    found = torch.stack([row + taps * step for step in (0, 1, width, width + 1)])
+    return found.view(4 * taps, cells).t().contiguous()
+
+
+def _weights(y: _Axis, x: _Axis, mask: Tensor) -> Tensor:
+    """Weight of each row of :func:`_rows`; mask [taps, cells of the output]."""
+    taps, cells = mask.shape
+    found = mask.new_empty(4, taps, cells)
+    for i, part in enumerate((y.near * mask, y.far * mask)):
+        torch.mul(part, x.near, out=found[2 * i])
+        torch.mul(part, x.far, out=found[2 * i + 1])
+    return found.view(4 * taps, cells).t().contiguous()
+
+
+def _part_mask(mask: Tensor, part: _Part, like: Tensor) -> Tensor:
+    """[b, D, K, h, w] to [taps, cells of the output]."""
+    found = mask[:, part.deform_group, part.taps].to(_exact(like))
+    return found.transpose(0, 1).reshape(found.shape[1], -1)
+
+
+def _part_kernel(weight: Tensor, part: _Part, like: Tensor) -> Tensor:
+    """[taps * outputs, inputs]"""
+    found = weight.flatten(2)[part.outputs, part.weight_inputs, part.taps].to(like.dtype)
+    outs, ins, taps = found.shape
+    # Two dimensions at a time, which torch transposes by blocks.
+    return found.reshape(outs * ins, taps).t().reshape(taps * outs, ins)
+
+
+def _count(size: int, like: Tensor) -> Tensor:
+    return torch.arange(size, dtype=torch.int32, device=like.device)
+
+
+def _at_least_two(x: Tensor) -> Tensor:
+    """Zeros around a map of one row or column, so that each position has two neighbours."""
+    return F.pad(x, (0, int(x.shape[3] == 1), 0, int(x.shape[2] == 1)))
+
+
+def _cells(x: Tensor) -> Tensor:
+    """[B, C, H, W] to [B, H * W, C]; no copy of a channels-last map."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 @torch.library.custom_op('mmdet_centernet::deform_conv2d', mutates_args=())
@@ -123,14 +327,37 @@ def deform_conv2d_op(
     groups: int,
     deform_groups: int,
 ) -> Tensor:
-    """:func:`modulated_deform_conv2d` as one node of an exported graph.
+    """:func:`modulated_deform_conv2d` as one operator that compilers leave alone.
 
     An exporter translates it to an operator of its runtime, such as ONNX's ``DeformConv``,
-    which has the same layout of ``offset`` and ``mask``. Arguments as there. No gradient.
+    which has the same layout of ``offset`` and ``mask``. Arguments as there.
     """
-    return modulated_deform_conv2d(
-        x, offset, mask, weight, bias, (stride[0], stride[1]), (padding[0], padding[1]),
-        (dilation[0], dilation[1]), groups, deform_groups).contiguous()
+    x = _at_least_two(x)
+    batch, _, height, width = x.shape
+    out_channels, _, kernel_h, kernel_w = weight.shape
+    out_h, out_w = offset.shape[2:]
+    work = _cut(x, offset, weight, groups, deform_groups, tables=1)
+    taps = kernel_h * kernel_w
+    offset = offset.reshape(batch, deform_groups, taps, 2, out_h, out_w)
+    mask = mask.reshape(batch, deform_groups, taps, out_h, out_w)
+    cells = _cells(x)
+    out = cells.new_zeros((batch, out_h * out_w, out_channels), dtype=_exact(x))
+    if bias is not None:
+        out += bias
+    for part in work.parts:
+        kernel = _part_kernel(weight, part, x)
+        for first, last in work.images:
+            y, x_axis = _axes(
+                offset[first:last], part, (kernel_h, kernel_w), (height, width), stride,
+                padding, dilation, x)
+            table = cells[first:last, :, part.inputs].flatten(0, 1) @ kernel.t()
+            out[first:last, :, part.outputs] += F.embedding_bag(
+                _rows(y, x_axis, last - first, (height, width)),
+                table.to(out.dtype).view(-1, part.outputs.stop - part.outputs.start),
+                per_sample_weights=_weights(
+                    y, x_axis, _part_mask(mask[first:last], part, x)),
+                mode='sum').view(last - first, out_h * out_w, -1)
+    return out.to(x.dtype).view(batch, out_h, out_w, out_channels).permute(0, 3, 1, 2)
 
 
 @deform_conv2d_op.register_fake
@@ -146,4 +373,146 @@ def _deform_conv2d_shape(
     groups: int,
     deform_groups: int,
 ) -> Tensor:
-    return x.new_empty((x.shape[0], weight.shape[0], *offset.shape[-2:]))
+    out_h, out_w = offset.shape[2:]
+    return x.new_empty((x.shape[0], out_h, out_w, weight.shape[0])).permute(0, 3, 1, 2)
+
+
+@cache
+def _accept_sparse() -> None:
+    """Have torch say once, unheard, that its sparse matrices are a beta."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)
+
+
+def _products_at(rows: Tensor, table: Tensor, index: Tensor) -> Tensor:
+    """``rows[i] . table[index[i, j]]`` of rows [N, O], table [M, O], index [N, K]: [N, K]."""
+    _accept_sparse()
+    each = index.shape[1]
+    entries = torch.sparse_csr_tensor(
+        _count(len(rows) + 1, index) * each, index.view(-1), rows.new_zeros(index.numel()),
+        (len(rows), len(table)), check_invariants=False)
+    found: Tensor = torch.sparse.sampled_addmm(entries, rows, table.t(), beta=0)
+    return found.values().view(-1, each)
+
+
+@torch.library.custom_op('mmdet_centernet::deform_conv2d_backward', mutates_args=())
+def _deform_conv2d_backward(
+    grad: Tensor,
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    deform_groups: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients by ``x``, ``offset``, ``mask`` and ``weight``.
+
+    The forward pass is ``out = S @ table`` with a sparse matrix ``S`` and ``table = x @ w``;
+    so ``d table = S^T @ d out``, which is an ``embedding_bag`` too once the entries of ``S``
+    are sorted by column, and ``d S`` is ``d out @ table^T`` where S has entries.
+    """
+    size, exact = x.shape[2:], _exact(x)
+    x = _at_least_two(x)
+    batch, channels, height, width = x.shape
+    kernel_h, kernel_w = weight.shape[2:]
+    out_h, out_w = offset.shape[2:]
+    work = _cut(x, offset, weight, groups, deform_groups, tables=2)
+    reads = offset.reshape(batch, deform_groups, kernel_h * kernel_w, 2, out_h, out_w)
+    masks = mask.reshape(batch, deform_groups, kernel_h * kernel_w, out_h, out_w)
+    cells, grads = _cells(x), _cells(grad).to(exact)
+    grad_cells, grad_reads, grad_masks, grad_weight = (
+        t.new_zeros(t.shape, dtype=exact) for t in (cells, reads, masks, weight.flatten(2)))
+    for part in work.parts:
+        taps = part.taps.stop - part.taps.start
+        kernel = _part_kernel(weight, part, x)
+        grad_kernel = torch.zeros_like(kernel, dtype=exact)
+        for first, last in work.images:
+            images = last - first
+            y, x_axis = _axes(
+                reads[first:last], part, (kernel_h, kernel_w), (height, width), stride,
+                padding, dilation, x)
+            part_mask = _part_mask(masks[first:last], part, x)
+            rows = _rows(y, x_axis, images, (height, width)).view(-1)
+            part_x = cells[first:last, :, part.inputs].flatten(0, 1)
+            part_grad = grads[first:last, :, part.outputs].flatten(0, 1)
+
+            table = (part_x @ kernel.t()).to(exact).view(-1, part_grad.shape[1])
+            by_weight = _products_at(part_grad, table, rows.view(-1, 4 * taps))
+            del table
+            corner = by_weight.t().contiguous().view(2, 2, taps, -1)
+            by_y = [corner[i, 0] * x_axis.near + corner[i, 1] * x_axis.far for i in (0, 1)]
+            by_x = [corner[0, i] * y.near + corner[1, i] * y.far for i in (0, 1)]
+            near, far = y.slopes()
+            by_position = (by_y[0] * near + by_y[1] * far) * part_mask
+            shape = (taps, images, out_h, out_w)
+            into = grad_reads[first:last, part.deform_group, part.taps].transpose(0, 1)
+            into[:, :, 0] += by_position.view(shape)
+            near, far = x_axis.slopes()
+            by_position = (by_x[0] * near + by_x[1] * far) * part_mask
+            into[:, :, 1] += by_position.view(shape)
+            grad_masks[first:last, part.deform_group, part.taps] += (
+                by_y[0] * y.near + by_y[1] * y.far).view(shape).transpose(0, 1)
+
+            rows, order = rows.sort()
+            ends = _count(images * height * width * taps, rows)
+            grad_table = F.embedding_bag(
+                (order // (4 * taps)).to(torch.int32), part_grad,
+                torch.searchsorted(rows, ends, out_int32=True),
+                per_sample_weights=_weights(y, x_axis, part_mask).view(-1)[order],
+                mode='sum').view(len(part_x), -1).to(x.dtype)
+            grad_kernel += grad_table.t() @ part_x
+            grad_cells[first:last, :, part.inputs] += (
+                grad_table @ kernel).view(images, height * width, -1)
+        grad_weight[part.outputs, part.weight_inputs, part.taps] += grad_kernel.view(
+            taps, -1, kernel.shape[1]).permute(1, 2, 0)
+    grad_x = grad_cells.view(batch, height, width, channels).permute(0, 3, 1, 2)
+    return (
+        grad_x[:, :, :size[0], :size[1]].to(x.dtype).contiguous(
+            memory_format=torch.channels_last),
+        grad_reads.view(offset.shape).to(offset.dtype),
+        grad_masks.view(mask.shape).to(mask.dtype),
+        grad_weight.view(weight.shape).to(weight.dtype),
+    )
+
+
+@_deform_conv2d_backward.register_fake
+def _deform_conv2d_backward_shape(
+    grad: Tensor,
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    deform_groups: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    batch, channels, height, width = x.shape
+    return (
+        x.new_empty((batch, height, width, channels)).permute(0, 3, 1, 2),
+        offset.new_empty(offset.shape),
+        mask.new_empty(mask.shape),
+        weight.new_empty(weight.shape),
+    )
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, offset, mask, weight, bias, *ctx.settings = inputs
+    ctx.save_for_backward(x, offset, mask, weight)
+    ctx.bias_dtype = None if bias is None else bias.dtype
+
+
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    by_input = _deform_conv2d_backward(grad, *ctx.saved_tensors, *ctx.settings)
+    by_bias = None
+    if ctx.bias_dtype is not None:
+        by_bias = grad.sum((0, 2, 3)).to(ctx.bias_dtype)
+    return (*by_input, by_bias, *[None] * len(ctx.settings))
+
+
+deform_conv2d_op.register_autograd(_gradients, setup_context=_keep_inputs)
