@@ -8,6 +8,9 @@ import torch
 from mmdet_centernet.benchmark import measure, memory, processes, roofline
 from mmdet_centernet.benchmark.side import Row
 
+# How long processes that work at once do so: many runs, whose rate is one figure.
+PROCESSES_SECONDS = 10
+
 
 @dataclass
 class Result:
@@ -47,7 +50,8 @@ def measure_row(row, threads, repeats, seconds):
             with _noting(result, side.name):
                 if side.processes:
                     result.times[side.name] = processes.at_once(
-                        side.build, side.settings, side.processes, seconds / len(row.sides))
+                        side.build, side.settings, side.processes,
+                        min(seconds, PROCESSES_SECONDS))
                 else:
                     work = side.build(**side.settings)
                     work()  # also shows whether it runs

@@ -16,7 +16,7 @@ import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable witho
 import torch
 from mmengine.registry import init_default_scope
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from mmdet_centernet.apis import cli
 from mmdet_centernet.benchmark import report, roofline, rows
@@ -60,6 +60,20 @@ def check(args):
         report.check_writable(args.json)
 
 
+def with_progress(chosen):
+    """The rows, with what is measured and the time left on stderr."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task('', total=len(chosen))
+        for number, row in enumerate(chosen, start=1):
+            name = f'{row.group}: {f"{row.table}: " if row.table else ""}{row.title}'
+            progress.update(task, description=name)
+            if not console.is_terminal:
+                console.print(f'{number}/{len(chosen)} {name}', soft_wrap=True)
+            yield row
+            progress.advance(task)
+
+
 def main(argv=None):
     """Measure the rows, print Markdown, write JSON."""
     args = parse_args(argv)
@@ -73,7 +87,7 @@ def main(argv=None):
     chosen = rows.rows_of(args.rows, args.threads)
     measured = []
     try:
-        for row in track(chosen, 'measuring', console=Console(stderr=True), transient=True):
+        for row in with_progress(chosen):
             result = measure_row(row, args.threads, args.repeats, args.seconds)
             measured.append(report.row_data(result, rates))
     finally:
