@@ -1,4 +1,6 @@
 """Geometric transforms: one ``cv2.warpAffine`` and one homography each."""
+import math
+
 import cv2
 import numpy as np
 import torch
@@ -20,6 +22,8 @@ from mmdet_centernet.ops.affine import (
 )
 from mmdet_centernet.registry import TRANSFORMS
 
+from .encoded_image import EncodedImage, size_of
+
 # Entries of a sample that have one row per object. Dropping an object drops its row of each.
 PER_OBJECT_KEYS = (
     'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_keypoints', 'gt_keypoints_visible',
@@ -33,7 +37,8 @@ UNMOVED_KEYS = ('gt_masks', 'gt_seg_map', 'proposals')
 class CenterWarp(BaseTransform):
     """Move an image, its boxes and joints by one matrix and note it in the sample.
 
-    Reads ``img`` (ndarray[H, W, 3]) and, where there, ``gt_bboxes`` (mmdet's boxes or
+    Reads ``img`` (ndarray[H, W, 3], or a JPEG file that is not decoded yet, see
+    :class:`LoadImage`) and, where there, ``gt_bboxes`` (mmdet's boxes or
     ndarray[N, 4], px of ``img``), ``gt_keypoints`` (ndarray[N, K, 2], likewise), ``cam2img``
     (ndarray[3, 4], camera frame to px) and ``homography_matrix``. Writes them moved, and
     ``img_shape``; ``homography_matrix`` (float32 [3, 3], original px -> px of the new ``img``)
@@ -80,10 +85,16 @@ class CenterWarp(BaseTransform):
             raise UserError(
                 f'mmdet_centernet.{type(self).__name__} moves boxes but not {unmoved[0]}, '
                 f'which {results.get("img_path", "this sample")} has: do not load it before')
-        img = results['img']
+        img, pixel_matrix = results['img'], matrix
+        size = size_of(img)
+        if isinstance(img, EncodedImage):
+            # At a test scale all of it: it is resized to whole pixels, which a part is not.
+            zoom = math.hypot(*matrix[:2, 0]) if scale == 1 else 1
+            img, whole = img.decode(zoom)
+            pixel_matrix = matrix @ whole
         if scale != 1:
-            img = cv2.resize(img, scaled_size(img.shape[1::-1], scale))
-        results['img'] = self._warp_image(img, matrix, out_size)
+            img = cv2.resize(img, scaled_size(size, scale))
+        results['img'] = self._warp_image(img, pixel_matrix, out_size)
         results['img_shape'] = (out_size[1], out_size[0])
         # As in the original this is the scale itself; that of the whole pixels, which differs
         # by less than a pixel over the image, would move boxes against its.
@@ -262,7 +273,7 @@ class CenterAffine(CenterWarp):
                 f'{results.get("img_path", "this sample")} has: use '
                 'mmdet_centernet.CenterAffine3D')
         self._check_joints(results)
-        height, width = results['img'].shape[:2]
+        width, height = size_of(results['img'])
         (x, y), scale, flip = self._draw(width, height)
         angle = self._draw_angle() if self.rotate_prob else 0
         zoom = fit_zoom((width, height), self.crop_size) / scale
@@ -320,8 +331,7 @@ class CenterPad(CenterWarp):
     @autocast_box_type()
     def transform(self, results):
         _check_scaled(results, self.scale)
-        _, matrix, out_size = pad_warp(
-            results['img'].shape[1::-1], self.pad_mask, self.scale)
+        _, matrix, out_size = pad_warp(size_of(results['img']), self.pad_mask, self.scale)
         return self._warp(results, matrix, out_size, self.scale)
 
 
@@ -356,7 +366,7 @@ class CenterResize(CenterWarp):
     def transform(self, results):
         _check_scaled(results, self.scale)
         _, matrix, out_size = fit_warp(
-            results['img'].shape[1::-1], self.size, self.fit, self.scale)
+            size_of(results['img']), self.size, self.fit, self.scale)
         return self._warp(results, matrix, out_size, self.scale)
 
 
@@ -383,7 +393,7 @@ def _check_scale(scale):
 
 def _check_scaled(results, scale):
     """See that a test scale leaves something of a sample's image."""
-    size = results['img'].shape[1::-1]
+    size = size_of(results['img'])
     try:
         scaled_size(size, scale)
     except ValueError:

@@ -7,8 +7,10 @@ from mmengine import fileio
 from mmengine.logging import print_log
 
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.image_file import decode_image
+from mmdet_centernet.image_file import JPEG_START, decode_image
 from mmdet_centernet.registry import TRANSFORMS
+
+from .encoded_image import EncodedImage, size_of
 
 
 @TRANSFORMS.register_module()
@@ -27,50 +29,90 @@ class LoadImage(BaseTransform):
     Reads ``img_path`` and, where there, ``height`` and ``width``; writes ``img``
     (ndarray[H, W, 3]), ``img_shape`` and ``ori_shape`` (H, W).
 
+    With ``defer`` the header alone of a JPEG file is read here. The transform that moves the
+    image (CenterAffine, CenterAffine3D, CenterPad or CenterResize) knows how large it is to be,
+    and decodes it at a half, a quarter or an eighth of its size if that is enough; all
+    coordinates stay those of the whole image. Large photos are read much faster then, and
+    shrink without aliasing; images that are not shrunk to a half or less stay what they were.
+    No other transform may need the image before that one.
+
     Args:
         to_float32 (bool): float32 instead of uint8; the values stay in [0, 255].
         backend_args (dict | None): MMEngine's file backend, for files that are not local.
+        defer (bool): leave the decoding of JPEG files to the transform that moves the image.
 
     Raises:
-        UserError: if the file is missing, no image, or truncated.
+        UserError: if the file is missing, no image, or truncated, or its back end fails; also
+            if ``defer`` and ``to_float32`` are both set.
     """
 
-    def __init__(self, to_float32=False, backend_args=None):
+    def __init__(self, to_float32=False, backend_args=None, defer=False):
+        if defer and to_float32:
+            raise UserError(
+                'LoadImage(defer=True) leaves images in uint8: leave out to_float32')
         self.to_float32 = to_float32
         self.backend_args = backend_args
+        self.defer = defer
         self._warned = False
 
     def transform(self, results):
         path = results['img_path']
+        data = self._read(path)
+        img = self._defer(data, path) if self.defer and data.startswith(JPEG_START) else None
+        if img is None:
+            img = decode_image(data, path)
+            if self.to_float32:
+                img = img.astype(np.float32)
+        shape = size_of(img)[::-1]
+        self._check_size(results, shape)
+        results['img'] = img
+        results['img_shape'] = results['ori_shape'] = shape
+        return results
+
+    def _read(self, path):
+        """Return the bytes of an image file."""
         try:
             data = fileio.get(path, backend_args=self.backend_args)
+        except UserError:
+            raise
         except FileNotFoundError:
             raise UserError(
                 f'image {path} does not exist: check data_root and data_prefix of the data '
                 'set, and the file names in its annotation file') from None
         except OSError as error:
             raise UserError(f'image {path} cannot be read: {error.strerror or error}') from None
-        img = decode_image(data, path)
-        self._check_size(results, img)
-        if self.to_float32:
-            img = img.astype(np.float32)
-        results['img'] = img
-        results['img_shape'] = results['ori_shape'] = img.shape[:2]
-        return results
+        except Exception as error:
+            # Each back end has errors of its own, whose classes are not here to name.
+            raise UserError(
+                f'image {path} cannot be read with backend_args={self.backend_args}: '
+                f'{type(error).__name__}: {error}') from error
+        if data is None:
+            raise UserError(
+                f'image {path} is not in what backend_args={self.backend_args} reads: its keys '
+                'must be the paths that data_root, data_prefix and the file names make')
+        return bytes(data)
 
-    def _check_size(self, results, img):
+    def _defer(self, data, path):
+        """Return the image to be decoded later, or None if its header cannot be read."""
+        try:
+            return EncodedImage(data, path)
+        except Exception:
+            # Whatever Pillow dislikes: OpenCV may still read it, and says so if it does not.
+            return None
+
+    def _check_size(self, results, shape):
         """Warn, once, of an image whose annotation says another size."""
-        size = (results.get('height', img.shape[0]), results.get('width', img.shape[1]))
-        if size == img.shape[:2] or self._warned:
+        size = (results.get('height', shape[0]), results.get('width', shape[1]))
+        if size == shape or self._warned:
             return
         self._warned = True
         turned = ' (the EXIF orientation in the file was applied: was it to the boxes?)' \
-            if size == img.shape[1::-1] else ''
+            if size == shape[::-1] else ''
         print_log(
-            f'{results["img_path"]} has height and width {img.shape[:2]}, but its annotation '
+            f'{results["img_path"]} has height and width {shape}, but its annotation '
             f'says {size}{turned}; its boxes may be wrong. Further images are not reported.',
             logger='current', level=logging.WARNING)
 
     def __repr__(self):
         return (f'{type(self).__name__}(to_float32={self.to_float32}, '
-                f'backend_args={self.backend_args})')
+                f'backend_args={self.backend_args}, defer={self.defer})')

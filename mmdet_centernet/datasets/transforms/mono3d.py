@@ -12,6 +12,7 @@ from mmdet_centernet.ops.camera import wrap_angle
 from mmdet_centernet.registry import TRANSFORMS
 
 from .affine import CenterWarp, check_fit, check_size, cut_boxes
+from .encoded_image import size_of
 
 # Numbers of a 3D box: x, y, z, h, w, l, rotation_y.
 BOX_3D = 7
@@ -138,7 +139,7 @@ class CenterAffine3D(CenterWarp):
             raise UserError(
                 f'{results.get("img_path", "this sample")} has boxes but no 3D boxes: put '
                 'mmdet_centernet.LoadBoxes3D before CenterAffine3D')
-        height, width = results['img'].shape[:2]
+        width, height = size_of(results['img'])
         augmented, scale, (x, y), flip = self._draw(width, height)
         x, y = width / 2 + x, height / 2 + y
         zoom = fit_zoom((width, height), self.size, self.fit) / scale
