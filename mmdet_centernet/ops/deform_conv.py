@@ -8,6 +8,7 @@ what ``embedding_bag`` computes; nothing as large as kernel taps times the input
 On other devices and in exported graphs ``grid_sample`` reads, with standard operators only.
 """
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -96,17 +97,22 @@ def _exact(x: Tensor) -> torch.dtype:
 
 
 def _tap_positions(
-    size: int, axis: int, kernel: tuple[int, int], stride: int, padding: int, dilation: int,
-    like: Tensor,
-) -> Tensor:
-    """Where the taps of an undeformed kernel read along an axis: [K, size, 1] for y (axis 0),
-    [K, 1, size] for x, in input cells."""
+    size: tuple[int, int], kernel: tuple[int, int], stride: Sequence[int],
+    padding: Sequence[int], dilation: Sequence[int], like: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Where the taps of an undeformed kernel read for an output of a size, in input cells:
+    y [K, size[0], 1] and x [K, 1, size[1]]."""
     dtype = _exact(like)
-    start = torch.arange(size, device=like.device, dtype=dtype) * stride - padding
-    tap = torch.arange(kernel[axis], device=like.device, dtype=dtype) * dilation
-    tap = tap.view(-1, 1) if axis == 0 else tap.view(1, -1)
-    tap = tap.expand(kernel).reshape(-1, 1, 1)
-    return tap + (start.view(1, -1, 1) if axis == 0 else start.view(1, 1, -1))
+    first = [
+        torch.arange(size[axis], device=like.device, dtype=dtype) * stride[axis] - padding[axis]
+        for axis in (0, 1)]
+    tap = [
+        torch.arange(kernel[axis], device=like.device, dtype=dtype) * dilation[axis]
+        for axis in (0, 1)]
+    y, x = torch.meshgrid(*tap, indexing='ij')
+    return (
+        y.reshape(-1, 1, 1) + first[0].view(1, -1, 1),
+        x.reshape(-1, 1, 1) + first[1].view(1, 1, -1))
 
 
 # With grid_sample ---------------------------------------------------------------------------
@@ -127,17 +133,15 @@ def _with_grid_sample(
     """:func:`modulated_deform_conv2d` of standard operators."""
     batch, channels, height, width = x.shape
     out_channels, _, kernel_h, kernel_w = weight.shape
-    kernel = (kernel_h, kernel_w)
     taps = kernel_h * kernel_w
-    out_h, out_w = offset.shape[-2:]
+    out_h, out_w = offset.shape[2:]
     dtype = _exact(x)
 
     # [B * D, K, out_h, out_w]
     shift = offset.to(dtype).reshape(batch * deform_groups, taps, 2, out_h, out_w)
-    y = shift[:, :, 0] + _tap_positions(
-        out_h, 0, kernel, stride[0], padding[0], dilation[0], x)
-    x_pos = shift[:, :, 1] + _tap_positions(
-        out_w, 1, kernel, stride[1], padding[1], dilation[1], x)
+    starts = _tap_positions(
+        (out_h, out_w), (kernel_h, kernel_w), stride, padding, dilation, x)
+    y, x_pos = (shift[:, :, axis] + starts[axis] for axis in (0, 1))
     # grid_sample's [-1, 1] spans the outer edges of the outer cells (align_corners=False),
     # which is defined for a single row or column too.
     grid = torch.stack(((2 * x_pos + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
@@ -246,20 +250,18 @@ class _Axis(NamedTuple):
 
 
 def _axes(
-    offset: Tensor, part: _Part, kernel: tuple[int, int], size: tuple[int, int],
-    stride: list[int], padding: list[int], dilation: list[int], x: Tensor,
+    offset: Tensor, part: _Part, starts: tuple[Tensor, Tensor], size: tuple[int, int]
 ) -> tuple[_Axis, _Axis]:
-    """How the taps of a part read some images; ``offset`` is theirs, [b, D, K, 2, h, w]."""
-    count = part.taps.stop - part.taps.start
-    shift = offset[:, part.deform_group, part.taps].to(_exact(x))
-    found = []
-    for axis in 0, 1:
-        start = _tap_positions(
-            offset.shape[4 + axis], axis, kernel, stride[axis], padding[axis],
-            dilation[axis], x)
-        position = shift[:, :, axis].transpose(0, 1).contiguous() + start[part.taps].unsqueeze(1)
-        found.append(_Axis.at(position.view(count, -1), size[axis]))
-    return found[0], found[1]
+    """How the taps of a part read some images; ``offset`` is theirs, [b, D, K, 2, h, w],
+    ``starts`` are from :func:`_tap_positions`, ``size`` is the input's."""
+    shift = offset[:, part.deform_group, part.taps].to(starts[0].dtype)
+    y, x = (
+        _Axis.at(
+            torch.add(
+                shift[:, :, axis].transpose(0, 1), starts[axis][part.taps].unsqueeze(1),
+            ).reshape(shift.shape[1], -1), size[axis])
+        for axis in (0, 1))
+    return y, x
 
 
 def _rows(y: _Axis, x: _Axis, images: int, size: tuple[int, int]) -> Tensor:
@@ -336,6 +338,8 @@ def deform_conv2d_op(
     batch, _, height, width = x.shape
     out_channels, _, kernel_h, kernel_w = weight.shape
     out_h, out_w = offset.shape[2:]
+    starts = _tap_positions(
+        (out_h, out_w), (kernel_h, kernel_w), stride, padding, dilation, x)
     work = _cut(x, offset, weight, groups, deform_groups, tables=1)
     taps = kernel_h * kernel_w
     offset = offset.reshape(batch, deform_groups, taps, 2, out_h, out_w)
@@ -347,9 +351,7 @@ def deform_conv2d_op(
     for part in work.parts:
         kernel = _part_kernel(weight, part, x)
         for first, last in work.images:
-            y, x_axis = _axes(
-                offset[first:last], part, (kernel_h, kernel_w), (height, width), stride,
-                padding, dilation, x)
+            y, x_axis = _axes(offset[first:last], part, starts, (height, width))
             table = cells[first:last, :, part.inputs].flatten(0, 1) @ kernel.t()
             out[first:last, :, part.outputs] += F.embedding_bag(
                 _rows(y, x_axis, last - first, (height, width)),
@@ -420,6 +422,8 @@ def _deform_conv2d_backward(
     batch, channels, height, width = x.shape
     kernel_h, kernel_w = weight.shape[2:]
     out_h, out_w = offset.shape[2:]
+    starts = _tap_positions(
+        (out_h, out_w), (kernel_h, kernel_w), stride, padding, dilation, x)
     work = _cut(x, offset, weight, groups, deform_groups, tables=2)
     reads = offset.reshape(batch, deform_groups, kernel_h * kernel_w, 2, out_h, out_w)
     masks = mask.reshape(batch, deform_groups, kernel_h * kernel_w, out_h, out_w)
@@ -432,9 +436,7 @@ def _deform_conv2d_backward(
         grad_kernel = torch.zeros_like(kernel, dtype=exact)
         for first, last in work.images:
             images = last - first
-            y, x_axis = _axes(
-                reads[first:last], part, (kernel_h, kernel_w), (height, width), stride,
-                padding, dilation, x)
+            y, x_axis = _axes(reads[first:last], part, starts, (height, width))
             part_mask = _part_mask(masks[first:last], part, x)
             rows = _rows(y, x_axis, images, (height, width)).view(-1)
             part_x = cells[first:last, :, part.inputs].flatten(0, 1)
@@ -457,11 +459,11 @@ def _deform_conv2d_backward(
             grad_masks[first:last, part.deform_group, part.taps] += (
                 by_y[0] * y.near + by_y[1] * y.far).view(shape).transpose(0, 1)
 
-            rows, order = rows.sort()
-            ends = _count(images * height * width * taps, rows)
+            counts = rows.bincount(minlength=images * height * width * taps)
+            order = rows.argsort()
             grad_table = F.embedding_bag(
                 (order // (4 * taps)).to(torch.int32), part_grad,
-                torch.searchsorted(rows, ends, out_int32=True),
+                (counts.cumsum(0) - counts).to(torch.int32),
                 per_sample_weights=_weights(y, x_axis, part_mask).view(-1)[order],
                 mode='sum').view(len(part_x), -1).to(x.dtype)
             grad_kernel += grad_table.t() @ part_x
