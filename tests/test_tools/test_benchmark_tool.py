@@ -1,6 +1,7 @@
 """The benchmark compares equal work, and its figures are those of the work that they stand by."""
 import itertools
 import json
+import multiprocessing
 import os
 
 import benchmark_work
@@ -200,9 +201,19 @@ def test_memory_of_a_known_allocation_is_seen():
     assert used.work + 20 < used.peak < 600
 
 
-def test_processes_that_are_killed_say_so():
-    with pytest.raises(UserError, match='killed, probably for want of memory'):
-        memory.of_fresh_process(benchmark_work.die, {}, threads=1)
+@pytest.mark.parametrize('module, ask, words', [
+    (memory, lambda: memory.of_fresh_process(benchmark_work.sleep, dict(seconds=0), 1),
+     'measures the peak memory was killed, probably for want of memory'),
+    (processes, lambda: processes.at_once(benchmark_work.sleep, dict(seconds=0), 2, 1),
+     'one of 2 processes was killed, probably for want of memory')])
+def test_processes_that_are_killed_say_so(monkeypatch, module, ask, words):
+    """Forked here: starting anew takes seconds."""
+    fork = multiprocessing.get_context('fork')
+    monkeypatch.setattr(module.multiprocessing, 'get_context', lambda _: fork)
+    monkeypatch.setattr(
+        module, '_measure' if module is memory else '_repeat', benchmark_work.die)
+    with pytest.raises(UserError, match=words):
+        ask()
 
 
 # --- roofline --------------------------------------------------------------------------------
