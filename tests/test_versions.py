@@ -47,6 +47,15 @@ def test_good_versions_pass(installed, changes):
     _versions.check_versions()
 
 
+def test_exported_models_need_numpy_and_cv2_alone(installed):
+    for package in set(TESTED) - {'numpy'}:
+        del installed[package]
+    _versions.check_runtime_versions()
+    installed['numpy'] = '1.23.5'
+    with pytest.raises(ImportError, match=r"1\.23\.5 is installed, .* 'numpy>=1\.24,<3'"):
+        _versions.check_runtime_versions()
+
+
 def test_a_compiled_mmcv_passes_alone_and_beside_mmcv_lite(installed):
     installed['mmcv'] = '2.1.0'
     _versions.check_versions()

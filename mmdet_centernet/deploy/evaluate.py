@@ -95,6 +95,7 @@ def _watch(dataset, loaded):
     if not places:
         raise UserError('the test pipeline loads no image: begin it with '
                         'mmdet_centernet.LoadImage')
+    transforms[places[0]].defer = False  # of LoadImage: the model wants whole images, now
     transforms.insert(places[0] + 1, loaded)
 
 

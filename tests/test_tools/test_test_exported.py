@@ -29,7 +29,8 @@ def data(tmp_path_factory):
     content['annotations'] = []
     for image in content['images']:
         size = (63, 95) if image['id'] % 3 else (127, 31)
-        image.update(height=size[0], width=size[1])
+        image.update(height=size[0], width=size[1],
+                     file_name=image['file_name'].replace('png', 'jpg'))
         cv2.imwrite(str(data / image['file_name']), np.full((*size, 3), 200, np.uint8))
         # The image is shifted by one pixel in the input.
         for label, box in zip(probe_model.LABELS[:2], probe_model.BOXES[:2] - 1):
@@ -79,10 +80,12 @@ def test_the_configs_pipeline_does_not_prepare_the_images(config, model):
     settings = Config.fromfile(config)
     expected = evaluate(settings, ExportedDetector(model))
     other = Config.fromfile(config)
-    other.test_dataloader.dataset.pipeline[0].to_float32 = True
     other.test_dataloader.dataset.pipeline[1] = dict(
         type='mmdet_centernet.CenterResize', size=(64, 64))
-    assert evaluate(other, ExportedDetector(model), 2) == expected
+    for option in ('to_float32', 'defer'):
+        other.test_dataloader.dataset.pipeline[0] = dict(
+            {'type': 'mmdet_centernet.LoadImage', option: True})
+        assert evaluate(other, ExportedDetector(model), 2) == expected
     # Data sets within others.
     other.test_dataloader.dataset = dict(
         type='RepeatDataset', times=1, dataset=settings.test_dataloader.dataset)
