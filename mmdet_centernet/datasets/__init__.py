@@ -16,9 +16,11 @@ from .transforms import (
     PackPoseInputs,
 )
 from .voc import VOCDataset
+from .zip_backend import ZipBackend
 
 __all__ = [
     'CenterAffine', 'CenterAffine3D', 'CenterPad', 'CenterResize', 'CocoDataset',
     'CocoPoseDataset', 'ColorJitterPCA', 'KittiMono3DDataset', 'LoadBoxes3D', 'LoadImage',
-    'LoadKeypoints', 'PackMono3DInputs', 'PackPoseInputs', 'VOCDataset', 'parse_skeleton'
+    'LoadKeypoints', 'PackMono3DInputs', 'PackPoseInputs', 'VOCDataset', 'ZipBackend',
+    'parse_skeleton'
 ]

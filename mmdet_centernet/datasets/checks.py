@@ -3,6 +3,7 @@ import logging
 import math
 from collections import defaultdict
 
+from mmengine import fileio
 from mmengine.logging import print_log
 
 from mmdet_centernet.errors import UserError
@@ -87,6 +88,13 @@ class CheckedDataset:
             raise UserError(
                 f'the data set of {self.ann_file} has no classes: set metainfo=dict(classes='
                 '(...))')
+        if self.backend_args and not hasattr(
+                fileio.get_file_backend(self.ann_file, backend_args=self.backend_args),
+                'get_local_path'):
+            raise UserError(
+                f'the back end {self.backend_args} of the data set cannot hold annotation files '
+                f'such as {self.ann_file}: give backend_args to LoadImage alone, and keep '
+                'annotations in local files')
         self.left_out = Report()
         self.filtered = Report()
         self.noted = Report()
