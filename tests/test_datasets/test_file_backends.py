@@ -10,7 +10,14 @@ import torch
 from mmengine import fileio
 from torch.utils.data import DataLoader
 
-from mmdet_centernet.datasets import CocoDataset, CocoPoseDataset, LoadImage, VOCDataset
+from mmdet_centernet.datasets import (
+    CocoDataset,
+    CocoPoseDataset,
+    LoadImage,
+    VOCDataset,
+    ZipBackend,
+    zip_backend,
+)
 from mmdet_centernet.errors import UserError
 
 ZIP = dict(backend='zip')
@@ -153,6 +160,15 @@ def check_workers(dataset):
 
 def test_workers_read_an_archive(archive):
     check_workers(Sums(archive, ZIP))
+
+
+def test_every_process_opens_an_archive_for_itself(archive, monkeypatch):
+    backend = ZipBackend()
+    first = backend._open('data.zip')
+    assert backend._open('data.zip') is first
+    monkeypatch.setattr(zip_backend.os, 'getpid', lambda: -1)
+    second = backend._open('data.zip')
+    assert second is not first and backend._open('data.zip') is second
 
 
 def test_workers_read_a_database(database):
