@@ -51,7 +51,7 @@ def apply_test_options(config, resolution=None, tta=None):
     if not config.get('test_dataloader'):
         raise UserError('the config has no test_dataloader, whose pipeline the resolution and '
                         'test-time augmentation change')
-    datasets = list(_datasets_of(config.test_dataloader.dataset))
+    datasets = list(datasets_of(config.test_dataloader.dataset))
     if resolution is not None:
         for dataset in datasets:
             _set_resolution(dataset, resolution, config)
@@ -111,16 +111,16 @@ class FasterModelHook(Hook):
         runner.model = faster(model.eval(), self.optimize, self.precision)
 
 
-def _datasets_of(settings):
+def datasets_of(settings):
     """Every data set with a pipeline within the config of one."""
     if settings.get('pipeline') is not None:
         yield settings
     inner = [settings['dataset']] if settings.get('dataset') else settings.get('datasets', ())
     for each in inner:
-        yield from _datasets_of(each)
+        yield from datasets_of(each)
 
 
-def _index_of_sizing(pipeline, types, purpose):
+def index_of_sizing(pipeline, types, purpose):
     """Where in a pipeline the image gets its size for the network.
 
     Raises:
@@ -137,7 +137,7 @@ def _index_of_sizing(pipeline, types, purpose):
 
 def _set_resolution(dataset, resolution, config):
     """Replace the transform that sizes the test images by that of ``resolution``."""
-    index = _index_of_sizing(
+    index = index_of_sizing(
         dataset.pipeline, (PAD_TYPE, RESIZE_TYPE, STRETCH_TYPE), f'resolution={resolution!r}')
     old = dataset.pipeline[index]
     wanted = PAD_TYPE if resolution == 'keep' else RESIZE_TYPE
@@ -159,7 +159,7 @@ def _training_fit(config):
     """What the :class:`CenterResize` has to be told that sizes images as in training: ``size``
     (width, height), and ``fit`` where the config says which.
     """
-    datasets = (_datasets_of(config.train_dataloader.dataset)
+    datasets = (datasets_of(config.train_dataloader.dataset)
                 if config.get('train_dataloader') else ())
     for dataset in datasets:
         for transform in dataset.pipeline:
@@ -191,7 +191,7 @@ def _wrap(config, datasets, tta):
             *before, last = dataset.pipeline
             steps = [[last]]
         else:
-            index = _index_of_sizing(dataset.pipeline, (PAD_TYPE, RESIZE_TYPE), f'tta={tta!r}')
+            index = index_of_sizing(dataset.pipeline, (PAD_TYPE, RESIZE_TYPE), f'tta={tta!r}')
             before, (sizing, *after) = dataset.pipeline[:index], dataset.pipeline[index:]
             steps = [[dict(sizing, scale=sizing.get('scale', 1) * scale)
                       for scale in settings['scales']], *([step] for step in after)]

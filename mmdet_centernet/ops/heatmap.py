@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn import functional as F
 
 
@@ -258,6 +259,18 @@ def local_maximum(heatmap: Tensor, kernel: int) -> Tensor:
     return heatmap
 
 
+def _at_most(topk: int, size: int) -> int:
+    """The smaller one, also where export knows of a size no more than that it is enough."""
+    return topk if statically_known_true(size >= topk) else min(topk, size)
+
+
+def _divmod(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Quotient and remainder of int64 indices; ONNX export has no remainder by a size that is
+    not known."""
+    quotient = index.div(size, rounding_mode='floor')
+    return quotient, index - quotient * size
+
+
 def find_peaks(
     heatmap: Tensor, topk: int, kernel: int = 3
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -280,20 +293,26 @@ def find_peaks(
     if kernel % 2 == 0 or kernel < 1:
         raise ValueError(f'kernel = {kernel} of the peak search must be odd and positive (3).')
     batch, classes, height, width = heatmap.shape
-    if batch > 1 and heatmap.device.type == 'cpu':  # one image's maps stay in the cache
+    compiling = torch.compiler.is_compiling()
+    # One image's maps stay in the cache.
+    if not compiling and batch > 1 and heatmap.device.type == 'cpu':
         parts = [find_peaks(image, topk, kernel) for image in heatmap.split(1)]
         scores, cells, labels = (torch.cat(part) for part in zip(*parts))
         return scores, cells, labels
     heatmap = heatmap.contiguous()
     peaks = heatmap.masked_fill(local_maximum(heatmap, kernel) > heatmap, float('-inf'))
+    if compiling and not statically_known_true(classes * height >= topk):
+        # The number of rows is not known, so neither is whether there are enough.
+        scores, place = peaks.flatten(1).topk(_at_most(topk, classes * height * width))
+        labels, cells = _divmod(place, height * width)
+        return scores, cells, labels
     rows = peaks.view(batch, classes * height, width)
-    best_rows = rows.amax(dim=-1).topk(min(topk, classes * height), dim=-1).indices
+    best_rows = rows.amax(dim=-1).topk(_at_most(topk, classes * height), dim=-1).indices
     candidates = rows.gather(1, best_rows[..., None].expand(-1, -1, width)).flatten(1)
-    scores, order = candidates.topk(min(topk, candidates.shape[1]), dim=-1)
-    row = best_rows.gather(1, order.div(width, rounding_mode='floor'))
-    labels = row.div(height, rounding_mode='floor')
-    cells = row % height * width + order % width
-    return scores, cells, labels
+    scores, order = candidates.topk(_at_most(topk, candidates.shape[1]), dim=-1)
+    place, x = _divmod(order, width)
+    labels, y = _divmod(best_rows.gather(1, place), height)
+    return scores, y * width + x, labels
 
 
 def gather_cells(features: Tensor, cells: Tensor) -> Tensor:
@@ -321,4 +340,5 @@ def cell_positions(cells: Tensor, width: int) -> Tensor:
     Returns:
         Tensor[..., 2]: int64, xy.
     """
-    return torch.stack((cells % width, cells.div(width, rounding_mode='floor')), dim=-1)
+    y, x = _divmod(cells, width)
+    return torch.stack((x, y), dim=-1)

@@ -42,7 +42,7 @@ class SameConv2d(nn.Conv2d):
         for size, kernel, stride in zip(
             x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True
         ):
-            missing = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+            missing = max(kernel - (size % stride or stride), 0)
             pads += [missing // 2, missing - missing // 2]
         if pads[0] == pads[1] and pads[2] == pads[3]:
             return F.conv2d(
