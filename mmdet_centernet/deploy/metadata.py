@@ -1,21 +1,26 @@
 """What an exported model says of itself: one JSON text in the file.
 
 It stands under the key ``mmdet_centernet``: among the properties of an ONNX model, in the
-``rt_info`` of an OpenVINO one, beside the program in a ``.pt2`` archive. Numpy and torch are not
-needed to read it. Its entries:
+``rt_info`` of an OpenVINO one, beside the program in a ``.pt2`` archive. Reading it takes no
+torch. Its entries:
 
-``format``: of this text, an int. ``version``: of the package. ``config``: its name. ``task``:
-``'detection'``, ``'pose'`` or ``'mono3d'``. ``classes``, ``palette`` ([r, g, b] each) and
-``skeleton`` (of joints, null without): what the labels are. ``stride``: input pixels per cell.
-``divisor``: both sides of the input are multiples of it. ``shape``: [height, width] of the input,
-null for any. ``batch``: images of a batch, null for any. ``input``: ``kind``, ``'uint8'`` (BGR
-[B, H, W, 3], as OpenCV reads it) or ``'float'`` ([B, 3, H, W], swapped to RGB if ``to_rgb``, less
-``mean``, over ``std``). ``transform``: how an image becomes the input, the config's transform with
-its options. ``test_cfg``: ``max_per_img``, ``score_thr``, ``clip_boxes``, ``nms``, ``shift_sizes``:
-what is left to do behind the graph. ``flip``: whether the mirror image is averaged inside.
-``raw``: whether the outputs are the network's branches, not detections. ``outputs``: their names.
-``dcn``: how deformable convolutions are written, ``'grid_sample'`` or ``'deform_conv'``, null
-without any. ``opset``: of an ONNX model, else null. ``precision``: ``'float32'`` or ``'int8'``.
+* ``format``: of this text, an int; ``version``: of the package; ``config``: its name.
+* ``task``: ``'detection'``, ``'pose'`` or ``'mono3d'``.
+* ``classes``, ``palette`` ([r, g, b] each), ``skeleton`` (of joints, null without).
+* ``stride``: input pixels per cell; ``divisor``: both sides of the input are multiples of it.
+* ``shape``: [height, width] of the input, null for any; ``batch``: images, null for any.
+* ``input``: ``kind``, ``'uint8'`` ([B, H, W, 3] in BGR, as OpenCV reads it) or ``'float'``
+  ([B, 3, H, W], swapped to RGB if ``to_rgb``, less ``mean``, over ``std``).
+* ``transform``: how an image becomes the input, the config's transform with its options.
+* ``test_cfg``: what is left to do behind the graph: ``max_per_img``, ``score_thr``,
+  ``clip_boxes``, ``nms``, ``shift_sizes``.
+* ``flip``: whether the outputs for the mirrored image are averaged inside.
+* ``raw``: whether the outputs are the network's branches, not detections.
+* ``outputs``: their names.
+* ``dcn``: how deformable convolutions are written, ``'grid_sample'`` or ``'deform_conv'``, null
+  without any.
+* ``opset``: of an ONNX model, or of the one that an OpenVINO model was made of, else null.
+* ``precision``: ``'float32'`` or ``'int8'``.
 """
 import json
 

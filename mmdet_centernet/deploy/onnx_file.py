@@ -10,7 +10,6 @@ from onnxscript import opset19
 from torch.export import ExportedProgram
 
 
-
 def _deform_conv(x, offset, mask, weight, bias, stride, padding, dilation, groups, deform_groups):
     """ONNX's DeformConv of what the network's layer computes."""
     return opset19.DeformConv(

@@ -24,15 +24,15 @@ class TiledGraph(nn.Module):
 
     def __init__(self, graph: DetectionGraph, divisor: int) -> None:
         super().__init__()
-        self.graph = graph
+        self.inner = graph  # a traced module has a `graph` of its own
         self.divisor = divisor
 
     def forward(self, tiles: Tensor, cam2img: Tensor | None = None) -> tuple[Tensor, ...]:
         """``tiles``: [B, H / d, d, W / d, d, 3] (uint8) or [B, 3, H / d, d, W / d, d]."""
-        rows = 1 if self.graph.kind == 'uint8' else 2
+        rows = 1 if self.inner.kind == 'uint8' else 2
         size = list(tiles.shape)
         size[rows:rows + 4] = size[rows] * self.divisor, size[rows + 2] * self.divisor
-        return self.graph(tiles.reshape(size), cam2img)
+        return self.inner(tiles.reshape(size), cam2img)
 
 
 class AnySizeGraph(nn.Module):
@@ -44,7 +44,7 @@ class AnySizeGraph(nn.Module):
 
     def forward(self, image: Tensor, cam2img: Tensor | None = None) -> tuple[Tensor, ...]:
         """As of :class:`DetectionGraph`."""
-        return self.tiled(tiles_of(image, self.tiled.divisor, self.tiled.graph.kind), cam2img)
+        return self.tiled(tiles_of(image, self.tiled.divisor, self.tiled.inner.kind), cam2img)
 
 
 def tiles_of(image: Tensor, divisor: int, kind: str) -> Tensor:

@@ -7,6 +7,8 @@ TOLERANCES = dict(
     alpha=1e-3)
 # Values far from 0 in float32: a depth of 500 m, boxes of an untrained network.
 RELATIVE = 1e-4
+# Scores that differ by less may come in any order.
+ROUNDING = 1e-5
 # Branches, in terms of their own spread.
 RAW_TOLERANCE = 1e-3
 # Of each 100 detections this many may be others: where two neighbouring cells of a heat map are
@@ -18,8 +20,8 @@ ANGLES = ('alpha', )
 def compare_detections(expected, found):
     """How far the detections of two models lie apart, as sets.
 
-    A detection that both have is one of the same class whose box and score are nearest; those
-    whose score is within the tolerance of the least one's may be cut off in either.
+    A detection that both have is one of the same class whose box and score are nearest. Those
+    that score as the least one does may be cut off in either.
 
     Args:
         expected, found (dict[str, ndarray]): outputs by name, each [B, K, ...].
@@ -34,7 +36,7 @@ def compare_detections(expected, found):
         of_image = {name: values[image].astype(np.float64) for name, values in expected.items()}
         others = {name: values[image].astype(np.float64) for name, values in found.items()}
         scores = of_image['scores']
-        sure = scores > scores[-1] + TOLERANCES['scores'] if len(scores) else scores > 0
+        sure = scores > scores[-1:] + ROUNDING
         for index in np.flatnonzero(sure):
             total += 1
             distance = np.abs(others['bboxes'] - of_image['bboxes'][index]).max(axis=1)
@@ -88,6 +90,9 @@ def fault(expected, found, raw):
         seen = ', '.join(f'{name} {value:.1e}' for name, value in largest.items())
         return (f'{wrong[0]} differs by {largest[wrong[0]]:.2g} of its spread' if wrong else None,
                 f'largest differences, of the spread of each: {seen}')
+    scores = np.abs(expected['scores'] - found['scores']).max()
+    if not scores <= TOLERANCES['scores']:
+        return f'scores differ by {scores:.2g}', ''
     largest, missing, total = compare_detections(expected, found)
     seen = ', '.join(f'{name} {value:.1e}' for name, value in largest.items())
     seen = f'{total - missing} of {total} detections the same, largest differences: {seen}'
