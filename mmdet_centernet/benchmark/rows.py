@@ -1,7 +1,7 @@
 """What is compared with what, at which sizes."""
 from functools import partial
 
-from mmdet_centernet.benchmark import heads, networks, own, pipelines
+from mmdet_centernet.benchmark import exported, heads, networks, own, pipelines
 from mmdet_centernet.benchmark.side import Row, Side
 
 # (input channels, output channels, cells) of the deformable layers at 512 x 512.
@@ -9,6 +9,14 @@ DEFORMABLE = (
     ("R18's neck", 512, 256, 16), ("R18's neck", 256, 128, 32), ("R18's neck", 128, 64, 64),
     ("DLA-34's", 64, 64, 128))
 TRAIN_BATCH = 8
+# Name, backend and what else the runtimes of exported models are given.
+EXPORTED = (
+    ('ONNX Runtime', 'onnxruntime', {}),
+    ('ONNX Runtime, DeformConv', 'onnxruntime', dict(dcn='deform_conv')),
+    ('OpenVINO', 'openvino', {}),
+    ('OpenVINO, bf16', 'openvino', dict(precision='bfloat16')),
+    ('OpenVINO, int8', 'openvino', dict(precision='int8')),
+)
 PIPELINE_IMAGES = 32
 
 
@@ -94,6 +102,20 @@ def predict_rows():
                   cost=forward_of(model), reference='mmdet' if model == r18() else 'ours')
 
 
+def export_rows():
+    """The same, exported, in every runtime."""
+    for model in (r18(), 'DLA-34', 'lite0'):
+        sides = [Side(name, exported.predict, dict(backend=backend, model=model, **more),
+                      dtype='bfloat16' if 'bf16' in name else 'float32')
+                 for name, backend, more in EXPORTED
+                 if 'DeformConv' not in name or model in ('R18-DCN', 'DLA-34')]
+        if model == r18():
+            sides.insert(0, Side('mmdet', networks.predict, dict(side='mmdet', model=model)))
+        yield Row('export', f'{model}, 1 x 512x512', tuple(sides), images=1,
+                  cost=forward_of(model),
+                  reference='mmdet' if model == r18() else EXPORTED[0][0])
+
+
 def pipeline_rows():
     """JPEG files to a training step's inputs."""
     yield Row(
@@ -157,8 +179,8 @@ def _others(settings, varied=None):
 
 GROUPS = {
     'encode': encode_rows, 'loss': loss_rows, 'decode': decode_rows, 'dcn': dcn_rows,
-    'train': train_rows, 'predict': predict_rows, 'pipeline': pipeline_rows,
-    'scaling': scaling_rows, 'tta': tta_rows, 'pose': pose_rows,
+    'train': train_rows, 'predict': predict_rows, 'export': export_rows,
+    'pipeline': pipeline_rows, 'scaling': scaling_rows, 'tta': tta_rows, 'pose': pose_rows,
 }
 # Takes as long as everything else together.
 LEFT_OUT = ('scaling', )
