@@ -16,7 +16,7 @@ from mmdet_centernet.apis.inputs import (
     images_of,
     read_image,
 )
-from mmdet_centernet.apis.runtimes import open_model
+from mmdet_centernet.apis.runtimes import one_line, open_model
 from mmdet_centernet.deploy.metadata import parse
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.ops.affine import fit_warp, pad_warp
@@ -298,13 +298,20 @@ class ExportedDetector:
     def _run(self, prepared):
         """The model's outputs [B, K, ...] by name for one batch."""
         images = [sample.image for sample in prepared]
-        if self.metadata['input']['kind'] == 'float':
+        pads = self.metadata['input']['kind'] == 'float'
+        if pads:
             images = self._padded(images)
         feeds = dict(image=np.stack(images))
         if self.needs_camera:
             feeds['cam2img'] = np.stack(
                 [sample.cam2img for sample in prepared]).astype(np.float32)
-        return dict(zip(self.metadata['outputs'], self._runtime(feeds), strict=True))
+        try:
+            outputs = self._runtime(feeds)
+        except Exception as error:  # the runtimes' own, which have no class in common
+            height, width = images[0].shape[-2:] if pads else images[0].shape[:2]
+            raise UserError(f'model {self.path} cannot run on {len(images)} input(s) of {width} x '
+                            f'{height} px: {one_line(error)}') from error
+        return dict(zip(self.metadata['outputs'], outputs, strict=True))
 
     def _padded(self, images):
         """Normalised images [3, H, W], each in the upper left of the largest multiple."""
@@ -324,12 +331,13 @@ class ExportedDetector:
         """
         cfg = self._test_cfg
         inverse = np.linalg.inv(sample.homography.astype(np.float64)).astype(np.float32)
-        decoded = dict(decoded, bboxes=_move_boxes(decoded['bboxes'], inverse))
+        # Images are scaled and shifted and no more, so that corners of boxes move as points do.
+        zoom, shift = inverse.diagonal()[:2], inverse[:2, 2]
+        decoded = dict(decoded, bboxes=decoded['bboxes'] * np.tile(zoom, 2) + np.tile(shift, 2))
         if 'keypoints' in decoded:
-            decoded['keypoints'] = decoded['keypoints'] @ inverse[:2, :2].T + inverse[:2, 2]
+            decoded['keypoints'] = decoded['keypoints'] * zoom + shift
         if cfg.get('shift_sizes'):
-            half = inverse[:2, 2] / 2
-            decoded['bboxes'] = decoded['bboxes'] + np.concatenate((-half, half))
+            decoded['bboxes'] = decoded['bboxes'] + np.concatenate((-shift, shift)) / 2
         if cfg.get('clip_boxes'):
             decoded['bboxes'] = decoded['bboxes'].clip(
                 0, np.array(sample.size * 2, np.float32))
@@ -471,14 +479,6 @@ def _normalise(image, options):
         image = (image - np.array(options['mean'], np.float32)) / np.array(
             options['std'], np.float32)
     return np.ascontiguousarray(image.transpose(2, 0, 1))
-
-
-def _move_boxes(bboxes, matrix):
-    """Boxes [K, 4] (xyxy) through an affine matrix [3, 3], as ``transform_boxes`` does."""
-    corner, opposite = bboxes[:, :2], bboxes[:, 2:]
-    center = (corner + opposite) / 2 @ matrix[:2, :2].T + matrix[:2, 2]
-    half = (opposite - corner) / 2 @ np.abs(matrix[:2, :2]).T
-    return np.concatenate((center - half, center + half), axis=1)
 
 
 def suppress(bboxes, scores, labels, cfg):

@@ -120,7 +120,7 @@ class OnnxRuntime:
             return (f'model {path} has the operator DeformConv, which ONNX Runtime has since '
                     f'{DEFORM_CONV_SINCE}, but {ort.__version__} is installed: pip install '
                     f"'onnxruntime>={DEFORM_CONV_SINCE}', or export with --dcn grid_sample")
-        return f'ONNX Runtime {ort.__version__} cannot load {path}: {_line(error)}'
+        return f'ONNX Runtime {ort.__version__} cannot load {path}: {one_line(error)}'
 
     def __call__(self, feeds):
         """Run the model.
@@ -171,7 +171,7 @@ class OpenVino:
         except RuntimeError as error:
             raise UserError(
                 f'OpenVINO {ov.__version__.split("-")[0]} cannot load {path}: '
-                f'{_line(error)}') from error
+                f'{one_line(error)}') from error
         # Of an ONNX model its properties are those of a framework's.
         place = [KEY] if path.suffix == '.xml' else ['framework', KEY]
         self.metadata = model.get_rt_info(place).value if model.has_rt_info(place) else None
@@ -211,7 +211,7 @@ class TorchExport:
                 self._run = program.module().to(self._device)
         except Exception as error:  # of many classes
             raise UserError(f'PyTorch {torch.__version__} cannot load {path}: '
-                            f'{_line(error)}') from error
+                            f'{one_line(error)}') from error
 
     def __call__(self, feeds):
         """Run the model; see :class:`OnnxRuntime`."""
@@ -249,7 +249,7 @@ def _import(name):
         return importlib.import_module(name)
     except ImportError as error:
         why = 'is not installed' if isinstance(error, ModuleNotFoundError) and (
-            error.name == name) else f'cannot be imported ({_line(error)})'
+            error.name == name) else f'cannot be imported ({one_line(error)})'
         raise UserError(f'the model needs {name}, which {why}: {_INSTALL[name]}') from error
 
 
@@ -265,10 +265,10 @@ def _cuda_index(device):
     return None if device == 'cpu' else int(match[1] or 0)
 
 
-def _line(error):
-    """What an error says, in one line: of OpenVINO's traces the last."""
+def one_line(error):
+    """What an error says, in one line without OpenVINO's places in its source."""
     lines = [line.strip() for line in str(error).splitlines()]
     lines = [line for line in lines
              if line and not re.match(r'(Exception from|Check .* failed)', line)]
-    text = lines[-1] if lines else type(error).__name__
+    text = ' '.join(lines) or type(error).__name__
     return re.sub(r'^\[ONNXRuntimeError\] : \d+ : ', '', text)[:300].rstrip('.')
