@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 #: What a convolution may hold on a CPU besides its inputs, outputs and their gradients, in
 #: bytes; if one kernel tap of one image needs more than that, it is handled alone.
-WORKSPACE = 1 << 25
+WORKSPACE = 1 << 24
 
 
 def modulated_deform_conv2d(
@@ -39,9 +39,9 @@ def modulated_deform_conv2d(
     ``y(p) = sum_k w_k * x(p + p_k + dp_k) * dm_k`` with bilinear reads and zeros outside
     the input. The argument order is that of mmcv's function of this name.
 
-    On a CPU it holds at most ``WORKSPACE`` bytes besides inputs and outputs (and their
-    gradients), or what one kernel tap of one image needs, and keeps only its inputs for the
-    backward pass.
+    On a CPU its peak is ``WORKSPACE`` bytes, or what one kernel tap of one image needs,
+    besides inputs, outputs and gradients (those of half precision in float32 too) and its
+    weight in another order. It keeps only its inputs for the backward pass.
 
     Args:
         x (Tensor[B, C, H, W]): input.
@@ -194,21 +194,23 @@ class _Work(NamedTuple):
 
 
 def _cut(
-    x: Tensor, offset: Tensor, weight: Tensor, groups: int, deform_groups: int, tables: int
+    x: Tensor, offset: Tensor, weight: Tensor, groups: int, deform_groups: int, backward: bool
 ) -> _Work:
-    """Cut the work so that the tables (``tables`` of them at a time) fit into WORKSPACE."""
+    """Cut the work so that what it needs fits into WORKSPACE."""
     batch, channels, height, width = x.shape
     taps = weight.shape[2] * weight.shape[3]
     ins, outs, share = channels // groups, weight.shape[0] // groups, channels // deform_groups
     size = _exact(x).itemsize
-    # Besides tables: the reads' indices, weights and what they are computed from; backward
-    # also their order, and their gradients.
-    bytes_per_tap = (
-        tables * outs * size * height * width
-        + (14 * size + (tables - 1) * 64) * offset.shape[2] * offset.shape[3])
-    at_once = WORKSPACE // max(bytes_per_tap, 1)
-    images = min(max(at_once // taps, 1), max(batch, 1))
-    some_taps = min(max(at_once // images, 1), taps)
+    cells, out_cells = height * width, offset.shape[2] * offset.shape[3]
+    # The table, and the indices and weights of the reads with what they are computed from;
+    # backward also their order and gradients.
+    tap_bytes = size * (outs * cells + (48 if backward else 24) * out_cells)
+    # The part's share of the output, or of the gradient of the input.
+    image_bytes = size * (ins * cells if backward else outs * out_cells)
+    images = min(max(WORKSPACE // max(taps * tap_bytes + image_bytes, 1), 1), max(batch, 1))
+    some_taps = taps
+    if images == 1:
+        some_taps = min(max((WORKSPACE - image_bytes) // max(tap_bytes, 1), 1), taps)
 
     parts = []
     ends = sorted({*range(0, channels + 1, ins), *range(0, channels + 1, share)})
@@ -302,13 +304,102 @@ def _part_kernel(weight: Tensor, part: _Part, like: Tensor) -> Tensor:
     return found.reshape(outs * ins, taps).t().reshape(taps * outs, ins)
 
 
+def _read(
+    x: Tensor, kernel: Tensor, y_axis: _Axis, x_axis: _Axis, mask: Tensor,
+    size: tuple[int, int],
+) -> Tensor:
+    """A part's share of some images' output, [cells of the output, outputs].
+
+    Args:
+        x (Tensor[b, H * W, inputs]): what the part takes.
+        kernel: from :func:`_part_kernel`.
+        y_axis, x_axis: from :func:`_axes`.
+        mask: from :func:`_part_mask`.
+        size (tuple[int, int]): (H, W).
+    """
+    table = _table(x, kernel, len(mask), mask.dtype)
+    rows = _rows(y_axis, x_axis, len(x), size)
+    weights = _weights(y_axis, x_axis, mask)
+    return F.embedding_bag(rows, table, per_sample_weights=weights, mode='sum')
+
+
+class _ReadGradients(NamedTuple):
+    """Gradients of :func:`_read`."""
+
+    x: Tensor
+    kernel: Tensor
+    y: Tensor
+    x_pos: Tensor
+    mask: Tensor
+
+
+def _read_gradients(
+    grad: Tensor, x: Tensor, kernel: Tensor, y_axis: _Axis, x_axis: _Axis, mask: Tensor,
+    size: tuple[int, int],
+) -> _ReadGradients:
+    """With the output as ``S @ table``, ``S`` a sparse matrix and ``table = x @ kernel^T``:
+    ``d S`` is ``grad @ table^T`` where S has entries, and ``d table = S^T @ grad``, which is
+    an ``embedding_bag`` too once the entries of ``S`` are sorted by column."""
+    taps = len(mask)
+    rows = _rows(y_axis, x_axis, len(x), size)
+    by_weight = _products_at(grad, _table(x, kernel, taps, mask.dtype), rows)
+    corner = by_weight.t().contiguous().view(2, 2, taps, -1)
+    by_y = [corner[i, 0] * x_axis.near + corner[i, 1] * x_axis.far for i in (0, 1)]
+    by_x = [corner[0, i] * y_axis.near + corner[1, i] * y_axis.far for i in (0, 1)]
+    del by_weight, corner
+    near, far = y_axis.slopes()
+    by_position_y = (by_y[0] * near + by_y[1] * far) * mask
+    near, far = x_axis.slopes()
+    by_position_x = (by_x[0] * near + by_x[1] * far) * mask
+    by_mask = by_y[0] * y_axis.near + by_y[1] * y_axis.far
+    del by_y, by_x, near, far
+
+    counts = rows.view(-1).bincount(minlength=len(x) * size[0] * size[1] * taps)
+    order = rows.view(-1).argsort()
+    weights = _weights(y_axis, x_axis, mask).view(-1)[order]
+    reader = order.div_(4 * taps, rounding_mode='floor').to(torch.int32)
+    del rows, order
+    by_table = F.embedding_bag(
+        reader, grad, (counts.cumsum(0) - counts).to(torch.int32),
+        per_sample_weights=weights, mode='sum',
+    ).view(x.shape[0] * x.shape[1], -1).to(x.dtype)
+    return _ReadGradients(
+        x=by_table @ kernel, kernel=by_table.t() @ x.flatten(0, 1), y=by_position_y,
+        x_pos=by_position_x, mask=by_mask)
+
+
+def _table(x: Tensor, kernel: Tensor, taps: int, dtype: torch.dtype) -> Tensor:
+    """Every cell's product with every tap's kernel, [b * H * W * taps, outputs]."""
+    return (x.flatten(0, 1) @ kernel.t()).to(dtype).view(-1, len(kernel) // taps)
+
+
+@cache
+def _accept_sparse() -> None:
+    """Have torch say once, unheard, that its sparse matrices are a beta."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)
+
+
+def _products_at(rows: Tensor, table: Tensor, index: Tensor) -> Tensor:
+    """``rows[i] . table[index[i, j]]`` of rows [N, O], table [M, O], index [N, K]: [N, K]."""
+    _accept_sparse()
+    each = index.shape[1]
+    entries = torch.sparse_csr_tensor(
+        _count(len(rows) + 1, index) * each, index.view(-1), rows.new_zeros(index.numel()),
+        (len(rows), len(table)), check_invariants=False)
+    found: Tensor = torch.sparse.sampled_addmm(entries, rows, table.t(), beta=0)
+    return found.values().view(-1, each)
+
+
 def _count(size: int, like: Tensor) -> Tensor:
     return torch.arange(size, dtype=torch.int32, device=like.device)
 
 
 def _at_least_two(x: Tensor) -> Tensor:
     """Zeros around a map of one row or column, so that each position has two neighbours."""
-    return F.pad(x, (0, int(x.shape[3] == 1), 0, int(x.shape[2] == 1)))
+    missing = (0, int(x.shape[3] == 1), 0, int(x.shape[2] == 1))
+    return F.pad(x, missing) if any(missing) else x
 
 
 def _cells(x: Tensor) -> Tensor:
@@ -340,7 +431,7 @@ def deform_conv2d_op(
     out_h, out_w = offset.shape[2:]
     starts = _tap_positions(
         (out_h, out_w), (kernel_h, kernel_w), stride, padding, dilation, x)
-    work = _cut(x, offset, weight, groups, deform_groups, tables=1)
+    work = _cut(x, offset, weight, groups, deform_groups, backward=False)
     taps = kernel_h * kernel_w
     offset = offset.reshape(batch, deform_groups, taps, 2, out_h, out_w)
     mask = mask.reshape(batch, deform_groups, taps, out_h, out_w)
@@ -352,13 +443,11 @@ def deform_conv2d_op(
         kernel = _part_kernel(weight, part, x)
         for first, last in work.images:
             y, x_axis = _axes(offset[first:last], part, starts, (height, width))
-            table = cells[first:last, :, part.inputs].flatten(0, 1) @ kernel.t()
-            out[first:last, :, part.outputs] += F.embedding_bag(
-                _rows(y, x_axis, last - first, (height, width)),
-                table.to(out.dtype).view(-1, part.outputs.stop - part.outputs.start),
-                per_sample_weights=_weights(
-                    y, x_axis, _part_mask(mask[first:last], part, x)),
-                mode='sum').view(last - first, out_h * out_w, -1)
+            read = _read(
+                cells[first:last, :, part.inputs], kernel, y, x_axis,
+                _part_mask(mask[first:last], part, x), (height, width))
+            out[first:last, :, part.outputs] += read.view(last - first, out_h * out_w, -1)
+            del y, x_axis, read
     return out.to(x.dtype).view(batch, out_h, out_w, out_channels).permute(0, 3, 1, 2)
 
 
@@ -379,25 +468,6 @@ def _deform_conv2d_shape(
     return x.new_empty((x.shape[0], out_h, out_w, weight.shape[0])).permute(0, 3, 1, 2)
 
 
-@cache
-def _accept_sparse() -> None:
-    """Have torch say once, unheard, that its sparse matrices are a beta."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)
-
-
-def _products_at(rows: Tensor, table: Tensor, index: Tensor) -> Tensor:
-    """``rows[i] . table[index[i, j]]`` of rows [N, O], table [M, O], index [N, K]: [N, K]."""
-    _accept_sparse()
-    each = index.shape[1]
-    entries = torch.sparse_csr_tensor(
-        _count(len(rows) + 1, index) * each, index.view(-1), rows.new_zeros(index.numel()),
-        (len(rows), len(table)), check_invariants=False)
-    found: Tensor = torch.sparse.sampled_addmm(entries, rows, table.t(), beta=0)
-    return found.values().view(-1, each)
-
-
 @torch.library.custom_op('mmdet_centernet::deform_conv2d_backward', mutates_args=())
 def _deform_conv2d_backward(
     grad: Tensor,
@@ -411,12 +481,7 @@ def _deform_conv2d_backward(
     groups: int,
     deform_groups: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients by ``x``, ``offset``, ``mask`` and ``weight``.
-
-    The forward pass is ``out = S @ table`` with a sparse matrix ``S`` and ``table = x @ w``;
-    so ``d table = S^T @ d out``, which is an ``embedding_bag`` too once the entries of ``S``
-    are sorted by column, and ``d S`` is ``d out @ table^T`` where S has entries.
-    """
+    """Gradients by ``x``, ``offset``, ``mask`` and ``weight``."""
     size, exact = x.shape[2:], _exact(x)
     x = _at_least_two(x)
     batch, channels, height, width = x.shape
@@ -424,51 +489,32 @@ def _deform_conv2d_backward(
     out_h, out_w = offset.shape[2:]
     starts = _tap_positions(
         (out_h, out_w), (kernel_h, kernel_w), stride, padding, dilation, x)
-    work = _cut(x, offset, weight, groups, deform_groups, tables=2)
+    work = _cut(x, offset, weight, groups, deform_groups, backward=True)
     reads = offset.reshape(batch, deform_groups, kernel_h * kernel_w, 2, out_h, out_w)
     masks = mask.reshape(batch, deform_groups, kernel_h * kernel_w, out_h, out_w)
     cells, grads = _cells(x), _cells(grad).to(exact)
     grad_cells, grad_reads, grad_masks, grad_weight = (
         t.new_zeros(t.shape, dtype=exact) for t in (cells, reads, masks, weight.flatten(2)))
     for part in work.parts:
-        taps = part.taps.stop - part.taps.start
         kernel = _part_kernel(weight, part, x)
-        grad_kernel = torch.zeros_like(kernel, dtype=exact)
+        grad_kernel = kernel.new_zeros(kernel.shape, dtype=exact)
         for first, last in work.images:
-            images = last - first
             y, x_axis = _axes(reads[first:last], part, starts, (height, width))
-            part_mask = _part_mask(masks[first:last], part, x)
-            rows = _rows(y, x_axis, images, (height, width)).view(-1)
-            part_x = cells[first:last, :, part.inputs].flatten(0, 1)
-            part_grad = grads[first:last, :, part.outputs].flatten(0, 1)
-
-            table = (part_x @ kernel.t()).to(exact).view(-1, part_grad.shape[1])
-            by_weight = _products_at(part_grad, table, rows.view(-1, 4 * taps))
-            del table
-            corner = by_weight.t().contiguous().view(2, 2, taps, -1)
-            by_y = [corner[i, 0] * x_axis.near + corner[i, 1] * x_axis.far for i in (0, 1)]
-            by_x = [corner[0, i] * y.near + corner[1, i] * y.far for i in (0, 1)]
-            near, far = y.slopes()
-            by_position = (by_y[0] * near + by_y[1] * far) * part_mask
-            shape = (taps, images, out_h, out_w)
-            into = grad_reads[first:last, part.deform_group, part.taps].transpose(0, 1)
-            into[:, :, 0] += by_position.view(shape)
-            near, far = x_axis.slopes()
-            by_position = (by_x[0] * near + by_x[1] * far) * part_mask
-            into[:, :, 1] += by_position.view(shape)
-            grad_masks[first:last, part.deform_group, part.taps] += (
-                by_y[0] * y.near + by_y[1] * y.far).view(shape).transpose(0, 1)
-
-            counts = rows.bincount(minlength=images * height * width * taps)
-            order = rows.argsort()
-            grad_table = F.embedding_bag(
-                (order // (4 * taps)).to(torch.int32), part_grad,
-                (counts.cumsum(0) - counts).to(torch.int32),
-                per_sample_weights=_weights(y, x_axis, part_mask).view(-1)[order],
-                mode='sum').view(len(part_x), -1).to(x.dtype)
-            grad_kernel += grad_table.t() @ part_x
-            grad_cells[first:last, :, part.inputs] += (
-                grad_table @ kernel).view(images, height * width, -1)
+            found = _read_gradients(
+                grads[first:last, :, part.outputs].flatten(0, 1),
+                cells[first:last, :, part.inputs], kernel, y, x_axis,
+                _part_mask(masks[first:last], part, x), (height, width))
+            into = (slice(first, last), part.deform_group, part.taps)
+            shape = (-1, last - first, out_h, out_w)
+            into_reads = grad_reads[into]
+            into_reads[:, :, 0] += found.y.view(shape).transpose(0, 1)
+            into_reads[:, :, 1] += found.x_pos.view(shape).transpose(0, 1)
+            grad_masks[into] += found.mask.view(shape).transpose(0, 1)
+            grad_cells[first:last, :, part.inputs] += found.x.view(
+                last - first, height * width, -1)
+            grad_kernel += found.kernel
+            del y, x_axis, found
+        taps = part.taps.stop - part.taps.start
         grad_weight[part.outputs, part.weight_inputs, part.taps] += grad_kernel.view(
             taps, -1, kernel.shape[1]).permute(1, 2, 0)
     grad_x = grad_cells.view(batch, height, width, channels).permute(0, 3, 1, 2)

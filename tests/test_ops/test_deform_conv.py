@@ -4,8 +4,14 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from torch.profiler import profile
 
-from mmdet_centernet.ops.deform_conv import modulated_deform_conv2d
+from mmdet_centernet.ops import deform_conv
+from mmdet_centernet.ops.deform_conv import (
+    _with_grid_sample,
+    deform_conv2d_op,
+    modulated_deform_conv2d,
+)
 
 
 def bilinear(plane, y, x):
@@ -48,7 +54,12 @@ CASES = {
         size=(6, 9), kernel=(3, 2), stride=(2, 1), padding=(1, 2), dilation=(2, 1)),
     'groups': dict(channels=4, outs=6, groups=2),
     'deformable groups': dict(channels=6, deform_groups=3),
+    'groups across deformable groups': dict(channels=6, outs=4, groups=2, deform_groups=3),
+    'more outputs than inputs': dict(channels=2, outs=5),
+    'one tap': dict(kernel=(1, 1), padding=(0, 0)),
     'one row': dict(size=(1, 7)),
+    'one column': dict(size=(7, 1)),
+    'far outside': dict(spread=1e3),
     'one cell': dict(size=(1, 1), batch=1),
     'without bias': dict(bias=False),
     'no image': dict(batch=0),
@@ -73,12 +84,56 @@ def make(size=(5, 7), kernel=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1,
     return tensors, (stride, padding, dilation, groups, deform_groups)
 
 
+@pytest.mark.parametrize('workspace', [None, 3000, 1], ids=['whole', 'some taps', 'each tap'])
 @pytest.mark.parametrize('case', CASES)
-def test_equals_loop(case):
+def test_equals_loop(case, workspace, monkeypatch):
+    """However the work is cut."""
+    if workspace is not None:
+        monkeypatch.setattr(deform_conv, 'WORKSPACE', workspace)
     tensors, settings = make(**CASES[case])
     expected = deform_conv_slowly(*(t if t is None else t.numpy() for t in tensors), *settings)
     got = modulated_deform_conv2d(*tensors, *settings)
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_standard_operators_equal_loop(case):
+    tensors, settings = make(**CASES[case])
+    expected = deform_conv_slowly(*(t if t is None else t.numpy() for t in tensors), *settings)
+    got = _with_grid_sample(*tensors, *settings)
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-9, atol=1e-9)
+
+
+def gradients(function, tensors, settings):
+    inputs = [t.clone().requires_grad_() for t in tensors if t is not None]
+    out = function(*inputs, *[None] * (5 - len(inputs)), *settings)
+    torch.manual_seed(1)
+    return torch.autograd.grad(out, inputs, torch.randn(out.shape, dtype=out.dtype))
+
+
+@pytest.mark.parametrize('workspace', [None, 1], ids=['whole', 'each tap'])
+@pytest.mark.parametrize('case', CASES)
+def test_gradients_equal_those_of_standard_operators(case, workspace, monkeypatch):
+    if workspace is not None:
+        monkeypatch.setattr(deform_conv, 'WORKSPACE', workspace)
+    tensors, settings = make(**CASES[case])
+    expected = gradients(_with_grid_sample, tensors, settings)
+    for got, want in zip(
+            gradients(modulated_deform_conv2d, tensors, settings), expected, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_offsets_of_zero_have_gradients():
+    """Layers begin so, where bilinear reading has kinks: the slope towards the right counts,
+    as in the compiled kernels."""
+    (x, offset, *others), settings = make()
+    tensors = (x, torch.zeros_like(offset), *others)
+    expected = gradients(_with_grid_sample, tensors, settings)[1]
+    got = gradients(modulated_deform_conv2d, tensors, settings)[1]
+    # Of a position just one cell outside the map the two take different sides.
+    inner = (..., slice(1, -1), slice(1, -1))
+    assert got[inner].abs().min() > 0
+    torch.testing.assert_close(got[inner], expected[inner])
 
 
 def test_without_offsets_it_is_a_convolution():
@@ -95,17 +150,75 @@ def test_gradients():
     assert torch.autograd.gradcheck(lambda *t: modulated_deform_conv2d(*t, *settings), inputs)
 
 
-@pytest.mark.parametrize('threads', [1, 2])
-def test_cutting_the_work_for_threads_changes_nothing(threads):
-    tensors, settings = make(batch=1, channels=6)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(threads)
-        got = modulated_deform_conv2d(*tensors, *settings)
-    finally:
-        torch.set_num_threads(before)
-    expected = deform_conv_slowly(*(t.numpy() for t in tensors), *settings)
-    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-9, atol=1e-9)
+def peak_bytes(function):
+    """The most that is allocated at a time while a function runs, and its result."""
+    with profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as run:
+        result = function()
+    events = [e for e in run.profiler.kineto_results.events() if e.name() == '[memory]']
+    sizes = [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]
+    return int(np.cumsum(sizes).max()), result
+
+
+@pytest.mark.parametrize('settings', [
+    dict(size=(96, 80), channels=32, outs=16),
+    dict(size=(96, 80), channels=16, outs=8, stride=(2, 2)),
+    dict(size=(24, 40), channels=8, outs=8, batch=8, groups=2, deform_groups=4),
+], ids=['cut taps', 'stride', 'groups'])
+def test_memory_is_bounded(settings, monkeypatch):
+    workspace = 2 << 20
+    monkeypatch.setattr(deform_conv, 'WORKSPACE', workspace)
+    tensors, settings = make(**settings)
+    layout = torch.channels_last
+    inputs = [
+        (t.contiguous(memory_format=layout) if t.dim() == 4 else t).float().requires_grad_()
+        for t in tensors]
+    peak, out = peak_bytes(lambda: modulated_deform_conv2d(*inputs, *settings))
+    assert peak < out.nbytes + 1.1 * workspace
+    grad = torch.ones_like(out)
+    peak, grads = peak_bytes(lambda: torch.autograd.grad(out, inputs, grad))
+    assert peak < sum(g.nbytes for g in grads) + 1.1 * workspace
+
+
+def test_operator_is_well_formed():
+    """For compilers: its shapes and strides foretold, its gradient registered."""
+    (x, offset, mask, weight, bias), settings = make(size=(5, 1), channels=8, outs=6)
+    inputs = [t.requires_grad_() for t in (x, offset, mask, weight, bias)]
+    torch.library.opcheck(
+        deform_conv2d_op, (*inputs, *map(list, settings[:3]), *settings[3:]))
+
+
+def test_compiles():
+    tensors, settings = make()
+    compiled = torch.compile(modulated_deform_conv2d, fullgraph=True, backend='aot_eager')
+    expected = gradients(modulated_deform_conv2d, tensors, settings)
+    for got, want in zip(gradients(compiled, tensors, settings), expected, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_autocast_computes_in_its_type():
+    tensors, settings = make(channels=8)
+    inputs = [t.float().requires_grad_() for t in tensors]
+    exact = modulated_deform_conv2d(*tensors, *settings)
+    with torch.autocast('cpu', torch.bfloat16):
+        got = modulated_deform_conv2d(*inputs, *settings)
+    assert got.dtype == torch.bfloat16
+    assert (got.double() - exact).abs().mean() < 0.02 * exact.abs().mean()
+    by_input = torch.autograd.grad(got.float().square().sum(), inputs)
+    exact_inputs = [t.clone().requires_grad_() for t in tensors]
+    expected = torch.autograd.grad(
+        modulated_deform_conv2d(*exact_inputs, *settings).square().sum(), exact_inputs)
+    for found, want in zip(by_input, expected, strict=True):
+        assert found.dtype == torch.float32
+        assert (found - want).abs().mean() < 0.03 * want.abs().mean()
+
+
+def test_offsets_that_are_no_numbers_do_not_crash():
+    (x, offset, mask, weight, bias), settings = make()
+    offset[0, 0, 2, 3] = torch.nan
+    offset[0, 1, 1, 1] = torch.inf
+    out = modulated_deform_conv2d(x, offset, mask, weight, bias, *settings)
+    assert out[0, :, 2, 3].isnan().all()
+    assert out.isnan().sum() == out.shape[1]
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
