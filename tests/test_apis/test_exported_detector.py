@@ -427,7 +427,11 @@ def test_pictures_and_files(folder, task):
     assert (out / 'vis/00000002.jpg').exists()
     if task != 'mono3d':
         np.testing.assert_array_equal(plain, image)
-    assert not detector(image, out_dir=out, no_save_vis=True, **options)['visualization']
+    # Results alone are counted as well.
+    for _ in range(2):
+        assert not detector(image, out_dir=out, no_save_vis=True, no_save_pred=False,
+                            **options)['visualization']
+    assert (out / 'preds/3.json').exists() and (out / 'preds/4.json').exists()
 
 
 def test_joints_are_drawn_above_their_threshold(folder):
