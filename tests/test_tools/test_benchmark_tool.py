@@ -220,8 +220,8 @@ def test_best_median_and_ratios():
 
 def test_processes_work_at_once():
     """Two that sleep do twice as much as one; the figure is seconds per run."""
-    times = processes.at_once(benchmark_work.sleep, dict(seconds=0.05), 2, seconds=0.5)
-    assert 0.024 < times.best < 0.045
+    times = processes.at_once(benchmark_work.sleep, dict(seconds=0.1), 2, seconds=0.5)
+    assert 0.049 < times.best < 0.095
 
 
 def test_memory_of_a_known_allocation_is_seen():
@@ -328,7 +328,7 @@ def test_figures_stand_by_the_side_that_they_are_of():
     result = measure_row(row, threads=1, repeats=3, seconds=10)
     mmdet, ours = report.row_data(result, RATES)['sides']
     assert (mmdet['name'], ours['name']) == ('mmdet', 'ours')
-    assert 0.04 < mmdet['best'] < 0.06 and 0.01 < ours['best'] < 0.03
+    assert 0.04 < mmdet['best'] < 0.1 and 0.01 < ours['best'] < 0.035
     assert ours['times_faster_best'] == pytest.approx(mmdet['best'] / ours['best'])
     assert ours['images_per_second'] == pytest.approx(2 / ours['best'])
     assert 'times_faster_best' not in mmdet
@@ -390,9 +390,9 @@ def small_rows(monkeypatch):
         dcn=lambda: [Row('dcn', 'broken', (
             Side('mmdet', benchmark_work.fail, dict(sentence='compile it')), ))],
         train=lambda: [Row('train', f'nap {number}', (
-            sleeping('mmdet', 4), sleeping('ours', 2)), images=8, cost=Side(
+            sleeping('mmdet', 40), sleeping('ours', 4)), images=8, cost=Side(
                 'forward', networks.forward, dict(model='R18', size=32))) for number in (1, 2)],
-        tta=lambda: [Row('tta', 'naps', (sleeping('network', 1), sleeping('all', 4)),
+        tta=lambda: [Row('tta', 'naps', (sleeping('network', 2), sleeping('all', 20)),
                          reference='network')],
         scaling=lambda threads: [
             Row('scaling', f'size {size}', (sleeping('mmdet', 2), sleeping('ours', 1)),
@@ -429,11 +429,11 @@ def test_tables_and_json(tool, small_rows, tmp_path, capsys):
     assert [(line['work'], line['side']) for line in tables['train']] == [
         (f'nap {number}', side) for number in (1, 2) for side in ('mmdet', 'ours')]
     ours = tables['train'][1]
-    assert 1.4 < float(ours['times faster, median']) < 2.1
+    assert 1.5 < float(ours['times faster, best']) < 10.1
     assert float(ours['images/s']) == pytest.approx(8e3 / float(ours['best ms']), rel=0.05)
     assert float(ours['GFLOP']) > 0 and 'share of roofline' in ours
     assert 'peak MiB' not in ours and 'images/s' not in tables['encode'][0]
-    assert 0.2 < float(tables['tta'][1]['times faster, best']) < 0.3
+    assert 0.05 < float(tables['tta'][1]['times faster, best']) < 0.7
     assert 'compile it' in out and 'torch' in out and '1 threads' in out
     assert ('ResNet-18 without it' in out) is not networks.compiled_mmcv()
 
