@@ -14,7 +14,8 @@ SET_UP_FROM := requirements.txt $(wildcard requirements/*.txt) setup.py
 PIP_INSTALL := -m pip install --quiet --no-compile --disable-pip-version-check \
                --constraint requirements/tested.txt
 NEEDED := --requirement requirements.txt --requirement requirements/demo.txt \
-          --requirement requirements/tests.txt --requirement requirements/lint.txt
+          --requirement requirements/deploy.txt --requirement requirements/tests.txt \
+          --requirement requirements/lint.txt
 
 # Two processes that take one file of tests after the other, one thread each: several threads
 # mostly wait for one another, which took most of the time.
@@ -75,7 +76,8 @@ $(COMPILED_VENV)/.ready: $(SET_UP_FROM)
 	@MMCV_WITH_OPS=1 $(@D)/bin/python $(PIP_INSTALL) 'setuptools<81' \
 	  --no-build-isolation --no-binary mmcv mmcv==2.1.0
 	@$(@D)/bin/python $(PIP_INSTALL) 'setuptools<81' --requirement requirements/runtime.txt \
-	  --requirement requirements/demo.txt --requirement requirements/tests.txt
+	  --requirement requirements/demo.txt --requirement requirements/deploy.txt \
+	  --requirement requirements/tests.txt
 	@PYTHONWARNINGS=ignore $(@D)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo '$(COMPILED_VENV) is ready.'

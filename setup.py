@@ -49,6 +49,7 @@ class BuildWithMim(build_py):
 EXTRAS = {
     'mim': read_requirements('mminstall'),
     'demo': read_requirements('demo'),
+    'deploy': read_requirements('deploy'),
     'tests': read_requirements('tests'),
     'lint': read_requirements('lint'),
 }
