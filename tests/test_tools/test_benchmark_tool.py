@@ -7,6 +7,7 @@ import os
 import benchmark_work
 import numpy as np
 import pytest
+import tiny_project
 import torch
 from torch import nn
 
@@ -512,6 +513,14 @@ def test_real_rows_are_complete():
         titles.add(key)
     assert {group for group, _, _ in titles} == set(rows.GROUPS)
     assert 'scaling' not in {row.group for row in rows.rows_of([], threads=2)}
+
+
+def test_nothing_else_of_the_package_knows_it():
+    package = tiny_project.ROOT / 'mmdet_centernet'
+    users = [path for path in package.rglob('*.py')
+             if not {'.mim', 'benchmark'} & set(path.relative_to(package).parts)
+             and 'mmdet_centernet.benchmark' in path.read_text()]
+    assert users == []
 
 
 def test_ratios_of_every_size_are_readable():
