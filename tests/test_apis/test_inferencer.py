@@ -601,7 +601,7 @@ def test_the_code_of_the_docs_runs(config, weights, photos, tmp_path, monkeypatc
         cv2.imwrite(name, image)
     names = {}
     blocks = code_of((ROOT / 'docs/inference.md').read_text())
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for block in blocks:
         exec(compile(block, 'docs/inference.md', 'exec'), names)
     assert Path('out/vis/a.jpg').exists() and Path('out/preds/b.json').exists()
