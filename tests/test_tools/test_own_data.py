@@ -1,10 +1,13 @@
 """docs/own_data.md: its configs, on made data, and what it says of wrong boxes."""
 import json
 import re
+import zipfile
+from pathlib import Path
 
 import cv2
 import pytest
-from mmengine.registry import init_default_scope
+import torch
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from tiny_project import CLASSES, HEIGHT, ROOT, WIDTH, write_data
 
@@ -63,7 +66,7 @@ def load(text, data, folder):
 @pytest.mark.parametrize('text, write, metric', [
     (BLOCKS[0], write_coco, 'coco/bbox_mAP'), (BLOCKS[1], write_voc, 'pascal_voc/mAP')])
 def test_configs_of_the_page(tmp_path, text, write, metric):
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 6
     config = load(text, write(tmp_path), tmp_path)
     outcome = measure(config)
     assert (outcome.images, outcome.objects) == (3, 9)
@@ -71,6 +74,48 @@ def test_configs_of_the_page(tmp_path, text, write, metric):
     init_default_scope('mmdet')
     batch = next(iter(Runner.build_dataloader(config.train_dataloader)))
     assert len(batch['inputs']) == len(batch['data_samples']) > 2
+
+
+def pack_nothing(data):
+    """Images stay files."""
+
+
+def pack_zip(data):
+    with zipfile.ZipFile(data / 'images.zip', 'w') as archive:
+        for image in (data / 'images').iterdir():
+            archive.write(image, f'images/{image.name}')
+            image.unlink()
+
+
+def pack_lmdb(data):
+    pytest.importorskip('lmdb')
+    exec(BLOCKS[4].replace('*.jpg', '*.png'), {})
+    for image in (data / 'images').iterdir():
+        image.unlink()
+
+
+@pytest.mark.parametrize('text, pack', [
+    (BLOCKS[2], pack_nothing), (BLOCKS[3], pack_zip), (BLOCKS[5], pack_lmdb)],
+    ids=['device', 'zip', 'lmdb'])
+def test_ways_to_load_images(tmp_path, monkeypatch, text, pack):
+    monkeypatch.chdir(tmp_path)
+    Path('data').mkdir()
+    data = write_coco(tmp_path / 'made').rename('data/mine')
+    pack(data)
+    Path('mine.py').write_text(BLOCKS[0].replace("'./", f"'{ROOT}/configs/"))
+    Path('fast.py').write_text(text)
+    config = cli.load_config('fast.py')
+    init_default_scope('mmdet')
+    for loader, count in ((config.train_dataloader, 8), (config.val_dataloader, 1)):
+        loader.update(num_workers=0, persistent_workers=False)
+        batch = next(iter(Runner.build_dataloader(loader)))
+        assert len(batch['inputs']) == count
+        if count == 8:
+            inputs = MODELS.build(config.model.data_preprocessor)(batch, True)['inputs']
+            assert inputs.dtype == torch.float32 and inputs.shape == (8, 3, 512, 512)
+            sample = batch['data_samples'][0]
+            assert ('color_matrix' in config.get('meta_keys', ())) == (pack is pack_nothing)
+            assert 'color_matrix' not in sample.metainfo
 
 
 def test_corners_in_place_of_sizes_show_in_the_oracle(tmp_path):
