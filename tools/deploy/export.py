@@ -6,6 +6,7 @@ import warnings
 import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable without compiled ops)
 
 from mmdet_centernet.apis import cli
+from mmdet_centernet.errors import UserError
 
 
 def parse_args(argv=None):
@@ -24,7 +25,7 @@ def parse_args(argv=None):
                       help="height and width of the input (default: as the config's test "
                       'pipeline fits images, else 512 512)')
     size.add_argument('--dynamic', action='store_true', help='let the input have any size')
-    parser.add_argument('--batch', type=_batch, default=1, metavar='N',
+    parser.add_argument('--batch', default='1', metavar='N',
                         help="images of a batch, or 'dynamic' (default 1)")
     parser.add_argument('--input', default='uint8', choices=['uint8', 'float'],
                         help='what is fed: images as OpenCV reads them, [B, H, W, 3] (default), '
@@ -46,22 +47,31 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def _batch(text):
-    return None if text == 'dynamic' else int(text)
+def batch_of(text):
+    """Images of a batch, None for any.
+
+    Raises:
+        UserError: If the text says neither.
+    """
+    if text == 'dynamic':
+        return None
+    if not text.isdecimal():
+        raise UserError(f"--batch takes a number or 'dynamic', not {text!r}")
+    return int(text)
 
 
 def main(argv=None):
     """Export as the command line says."""
     args = parse_args(argv)
+    batch = batch_of(args.batch)
     config = cli.load_config(args.config, args.cfg_options)
     checkpoint = cli.local_checkpoint(args.checkpoint)
     # Importing mmdet's models takes seconds, which a wrong command line need not wait for.
     from mmdet_centernet.apis import CenterNetInferencer
     from mmdet_centernet.deploy.export import export
     warnings.simplefilter('ignore', FutureWarning)  # PyTorch's own, of its exporter
-    config.model.pop('init_cfg', None)
     inferencer = CenterNetInferencer(config, checkpoint, device='cpu')
-    export(inferencer, args.output, args.format, args.shape, args.dynamic, args.batch, args.input,
+    export(inferencer, args.output, args.format, args.shape, args.dynamic, batch, args.input,
            args.flip, args.raw, args.dcn, args.opset)
 
 
