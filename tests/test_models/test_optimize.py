@@ -1,5 +1,6 @@
 """An optimized detector computes what the plain one does."""
 import copy
+import shutil
 from functools import partial
 
 import pytest
@@ -221,6 +222,7 @@ def compiled(model):
     return optimize_for_inference(model, compile=True)
 
 
+@pytest.mark.skipif(not shutil.which('g++'), reason='needs a C++ compiler')
 def test_compiled():
     torch.manual_seed(0)
     model = with_backbone(Layers(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)))
