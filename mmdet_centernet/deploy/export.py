@@ -22,10 +22,12 @@ DCN_FORMS = ('grid_sample', 'deform_conv')
 # The first operator set that has what the graph is made of, and the last one that is written.
 OPSETS = {'grid_sample': (18, 23), 'deform_conv': (19, 23)}
 DEFAULT_OPSET = 20
+_INT8_PACKAGES = 'onnx, onnxruntime and nncf'
 
 
 def export(inferencer, output, format=None, shape=None, dynamic=False, batch=1, kind='uint8',
-           flip=False, raw=False, dcn='grid_sample', opset=DEFAULT_OPSET, say=print):
+           flip=False, raw=False, dcn='grid_sample', opset=DEFAULT_OPSET, say=print, int8=None,
+           evaluate=False):
     """Export a detector into one file that other runtimes execute.
 
     The file is written beside its place, executed, compared with the detector, and only then
@@ -47,6 +49,8 @@ def export(inferencer, output, format=None, shape=None, dynamic=False, batch=1, 
             operator of that name, or ``'deform_conv'``, ONNX's operator of that name.
         opset (int): ONNX's operator set.
         say (callable): Gets a line of text for each thing that was done.
+        int8 (str | Path, optional): Quantise, calibrated on the images of this folder.
+        evaluate (bool): Test the model before and after that on the config's test data.
 
     Returns:
         dict: The metadata that stand in the file.
@@ -59,6 +63,7 @@ def export(inferencer, output, format=None, shape=None, dynamic=False, batch=1, 
     format = _checked_format(output, format)
     _check_options(shape, dynamic, batch, kind, flip, raw, dcn, opset, format)
     config, model = inferencer.cfg, inferencer.model
+    images = _check_int8(int8, evaluate, format, raw, config)
     meta = describe(model, config, Path(config.filename or 'config').stem, shape, dynamic, batch)
     if meta['dcn'] is None and dcn != 'grid_sample':
         raise UserError(f'--dcn {dcn}, but {meta["config"]} has no deformable convolution: leave '
@@ -80,9 +85,15 @@ def export(inferencer, output, format=None, shape=None, dynamic=False, batch=1, 
     graph.model = optimize_for_inference(graph.model)
     with tempfile.TemporaryDirectory(prefix='.export_', dir=_folder_of(output)) as folder:
         place = Path(folder) / output.name
-        _write(graph, place, format, meta)
+        plain = Path(folder) / 'float32.onnx' if int8 else place
+        _write(graph, plain, 'onnx' if int8 else format, meta)
         for inputs, outputs in zip(examples, expected, strict=True):
-            _verify(place, format, inputs, outputs, raw, output, say)
+            _verify(plain, format, inputs, outputs, raw, output, say)
+        if int8:
+            quantize = _import('quantize', _INT8_PACKAGES)
+            meta = quantize.quantize_file(plain, place, images, say)
+            if evaluate:
+                quantize.compare(config, plain, place, say)
         _move(place, output)
     say(f'{output}: {sum(f.stat().st_size for f in _files_of(output)) / 2**20:.1f} MiB')
     return meta
@@ -182,6 +193,30 @@ def _check_options(shape, dynamic, batch, kind, flip, raw, dcn, opset, format):
     if flip and raw:
         raise UserError('--flip averages what is decoded, and --raw decodes nothing: give one of '
                         'them')
+
+
+def _check_int8(int8, evaluate, format, raw, config):
+    """The images to calibrate on, None without quantisation.
+
+    Raises:
+        UserError: If there are none, or the options do not go together.
+    """
+    if int8 is None:
+        if evaluate:
+            raise UserError('--evaluate compares a model before and after --int8: give that too, '
+                            'or test an exported model with tools/deploy/test_exported.py')
+        return None
+    if format not in ('onnx', 'openvino'):
+        raise UserError(f'--int8 makes ONNX and OpenVINO models, not {format}: name --output '
+                        '*.onnx or *.xml')
+    if raw:
+        raise UserError('--int8 is tried by what the model detects, and --raw detects nothing: '
+                        'give one of them')
+    quantize = _import('quantize', _INT8_PACKAGES)
+    for key in ('test_dataloader', 'test_evaluator') if evaluate else ():
+        if config.get(key) is None:
+            raise UserError(f'--evaluate, but the config has no {key}: leave it out')
+    return quantize.calibration_images(int8)
 
 
 def _folder_of(output):

@@ -23,6 +23,7 @@ import onnxscript.optimizer
 from mmdet_centernet.apis.exported_detector import ExportedDetector
 from mmdet_centernet.apis.inputs import images_of, read_image
 from mmdet_centernet.deploy import metadata
+from mmdet_centernet.deploy.evaluate import evaluate
 from mmdet_centernet.errors import UserError
 
 # NNCF reports each use to Google Analytics, unless this is set before it is imported.
@@ -133,6 +134,36 @@ def quantize(model, inputs):
         ignored_scope=nncf.IgnoredScope(names=float_nodes(model.graph)))
     onnx.checker.check_model(quantised)
     return quantised
+
+
+def compare(config, before, after, say=print):
+    """Test a model before and after it was quantised, on the config's test data.
+
+    Args:
+        config (Config): With test data and evaluator.
+        before, after (Path): Models.
+        say (callable): Gets a line of text with the main figure of each metric.
+
+    Raises:
+        UserError: If the data cannot be read, or have other classes than the model.
+    """
+    figures = [evaluate(config, ExportedDetector(path)) for path in (before, after)]
+    for name in main_figures(figures[0]):
+        one, other = (each[name] for each in figures)
+        say(f'{name}: {one:.4f} in float32, {other:.4f} in int8, {one - other:+.4f} lost')
+
+
+def main_figures(figures):
+    """Names of those that metrics are compared by.
+
+    Args:
+        figures (dict[str, float]): Of :func:`evaluate`.
+
+    Returns:
+        list[str]: Those that are called ``mAP``, ``bbox_mAP`` or ``AP``; all if there are none.
+    """
+    return [name for name in figures
+            if name.split('/')[-1] in ('mAP', 'bbox_mAP', 'AP')] or list(figures)
 
 
 def float_nodes(graph):

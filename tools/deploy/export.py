@@ -72,7 +72,7 @@ def main(argv=None):
     warnings.simplefilter('ignore', FutureWarning)  # PyTorch's own, of its exporter
     inferencer = CenterNetInferencer(config, checkpoint, device='cpu')
     export(inferencer, args.output, args.format, args.shape, args.dynamic, batch, args.input,
-           args.flip, args.raw, args.dcn, args.opset)
+           args.flip, args.raw, args.dcn, args.opset, int8=args.int8, evaluate=args.evaluate)
 
 
 if __name__ == '__main__':
