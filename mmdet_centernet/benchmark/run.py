@@ -1,5 +1,6 @@
 """Measure rows, one after the other; what fails is noted and the others go on."""
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 
 import cv2
@@ -44,7 +45,8 @@ def measure_row(row, threads, repeats, seconds):
         Result: with whatever did run.
     """
     result = Result(row)
-    with _threads(row.threads or threads) as used:
+    # What libraries say there does not belong between the tables.
+    with redirect_stdout(sys.stderr), _threads(row.threads or threads) as used:
         works = {}
         for side in row.sides:
             with _noting(result, side.name):

@@ -371,6 +371,12 @@ def test_what_fails_is_noted_and_the_others_are_measured():
     assert report.row_data(measure_row(nothing, 1, 2, 1), RATES)['sides'] == []
 
 
+def test_nothing_but_tables_goes_to_stdout(capsys):
+    measure_row(Row('train', 'x', (Side('ours', lambda: lambda: print('100%')), )), 1, 1, 1)
+    out, err = capsys.readouterr()
+    assert out == '' and '100%' in err
+
+
 def test_threads_are_those_asked_for_and_put_back():
     def build():
         seen.append(torch.get_num_threads())
