@@ -40,6 +40,19 @@ def test_value_and_gradient(shape, count, exponents):
     torch.testing.assert_close(grad.double(), expected_grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize('shape', [(2, 3, 9, 13), (3, 8, 64, 96)])
+def test_channels_last_maps_give_the_same(shape):
+    """In their own order of memory, gradients too."""
+    target = target_of(shape)
+    logits = torch.randn(shape).requires_grad_()
+    turned = logits.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    loss, other = (gaussian_focal_loss(x, target) for x in (logits, turned))
+    torch.testing.assert_close(other, loss)
+    grad, other = torch.autograd.grad(loss, logits)[0], torch.autograd.grad(other, turned)[0]
+    torch.testing.assert_close(other, grad)
+    assert other.stride() == turned.stride()
+
+
 def test_overlapping_gaussians_count_once():
     """Two objects on one cell, and Gaussians that overlap."""
     shape = (1, 1, 6, 8)

@@ -62,13 +62,36 @@ def _cell_loss(x: Tensor, y: Tensor, alpha: float, gamma: float) -> Tensor:
     return torch.where(y == 1, positive, negative)
 
 
+def _is_channels_last(x: Tensor) -> bool:
+    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _as_map(flat: Tensor, like: Tensor) -> Tensor:
+    """What :func:`_in_memory_order` has flattened as a map again."""
+    batch, channels, height, width = like.shape
+    if _is_channels_last(like):
+        return flat.view(batch, height, width, channels).permute(0, 3, 1, 2)
+    return flat.view(like.shape)
+
+
+def _in_memory_order(x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """A map [B, C, H, W] flattened without a copy, also of a channels-last one, as networks
+    on a CPU give it, and where the cells of an index into [B, C, H, W] are in it."""
+    if not _is_channels_last(x):
+        return x.reshape(-1), index
+    channels, cells = x.shape[1], x.shape[2] * x.shape[3]
+    plane, cell = index.div(cells, rounding_mode='floor'), index % cells
+    image, channel = plane.div(channels, rounding_mode='floor'), plane % channels
+    return x.permute(0, 2, 3, 1).reshape(-1), (image * cells + cell) * channels + channel
+
+
 class _GaussianFocal(torch.autograd.Function):
     """Sum of the loss over all cells, computed as if every cell were empty, then corrected
     where a Gaussian reaches. Only the logits are kept for the backward pass."""
 
     @staticmethod
     def forward(ctx, logits, index, value, unique, alpha, gamma, limit):
-        flat = logits.reshape(-1)
+        flat, index = _in_memory_order(logits, index)
         reached = _limited(flat[index], limit)
         empty = torch.zeros((), device=value.device)
         correction = (
@@ -82,7 +105,7 @@ class _GaussianFocal(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_output):
         logits, index, value = ctx.saved_tensors
-        flat = logits.reshape(-1)
+        flat, _ = _in_memory_order(logits, index)
         grad = _background_grad(flat, ctx.alpha, ctx.limit, grad_output)
         with torch.enable_grad():
             reached = flat[index].float().requires_grad_()
@@ -90,7 +113,7 @@ class _GaussianFocal(torch.autograd.Function):
                 _limited(reached, ctx.limit), value, ctx.alpha, ctx.gamma).sum()
         # A cell that stands in the index several times gets the same value each time.
         grad[index] = (torch.autograd.grad(loss, reached)[0] * grad_output).to(grad.dtype)
-        return grad.view(logits.shape), None, None, None, None, None, None
+        return _as_map(grad, logits), None, None, None, None, None, None
 
 
 def gaussian_focal_loss(
