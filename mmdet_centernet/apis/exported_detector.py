@@ -22,6 +22,9 @@ from mmdet_centernet.errors import UserError
 from mmdet_centernet.ops.affine import fit_warp, pad_warp
 
 EXPORT = 'tools/deploy/export.py'
+# Sides of an input of any size have at least so many pixels: smaller heat maps do not hold as
+# many peaks as the model puts out.
+LEAST_SIDE = 64
 # What OpenCV and Pillow call the interpolations of mmdet.Resize.
 _CV2 = dict(nearest=cv2.INTER_NEAREST, bilinear=cv2.INTER_LINEAR, bicubic=cv2.INTER_CUBIC,
             area=cv2.INTER_AREA, lanczos=cv2.INTER_LANCZOS4)
@@ -206,7 +209,8 @@ class ExportedDetector:
             name (str): Of the image in errors.
 
         Returns:
-            Prepared: Of the model's one size, or of its own.
+            Prepared: Of the model's one size, or of its own, but with a wider border than the
+            inferencer's if that is less than 64 px.
 
         Raises:
             UserError: If its size cannot be one that the model takes.
@@ -217,6 +221,8 @@ class ExportedDetector:
             image, matrix = _stretch(image, options)
         else:
             image, matrix = _warp(image, options, name)
+        if self.metadata['shape'] is None:
+            image = self._at_least(image)
         self._check_shape(image.shape[:2], name)
         if cam2img is not None:
             cam2img = matrix @ cam2img
@@ -224,6 +230,17 @@ class ExportedDetector:
         if kind['kind'] == 'float':
             image = _normalise(image, kind)
         return Prepared(image, matrix.astype(np.float32), size, cam2img)
+
+    def _at_least(self, image):
+        """An input with a wider border to the right and below, if it is too small."""
+        divisor = self.metadata['divisor']
+        least = -(-LEAST_SIDE // divisor) * divisor
+        height, width = image.shape[:2]
+        if min(height, width) >= least:
+            return image
+        return cv2.copyMakeBorder(
+            image, 0, max(least - height, 0), 0, max(least - width, 0), cv2.BORDER_CONSTANT,
+            value=self.metadata['transform'].get('pad_value', 0))
 
     def _check_shape(self, shape, name):
         """Raise UserError unless the model takes inputs of a shape (H, W)."""
@@ -307,6 +324,8 @@ class ExportedDetector:
                 [sample.cam2img for sample in prepared]).astype(np.float32)
         try:
             outputs = self._runtime(feeds)
+            if any(len(values) != len(images) for values in outputs):  # OpenVINO's way to fail
+                raise RuntimeError('its outputs are not as many')
         except Exception as error:  # the runtimes' own, which have no class in common
             height, width = images[0].shape[-2:] if pads else images[0].shape[:2]
             raise UserError(f'model {self.path} cannot run on {len(images)} input(s) of {width} x '

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import onnxruntime
+import openvino
 import probe_model
 import pytest
 import torch
@@ -174,7 +176,12 @@ def test_images_are_prepared_as_by_the_pipeline(folder, options, size):
         img=image.copy(), img_shape=image.shape[:2], ori_shape=image.shape[:2],
         cam2img=camera(), img_id=0, img_path='x'))
     found = detector.prepare(image, camera())
-    np.testing.assert_array_equal(found.image, expected['inputs'].permute(1, 2, 0).numpy())
+    wanted = expected['inputs'].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(found.image[:wanted.shape[0], :wanted.shape[1]], wanted)
+    # What is too small gets a wider border.
+    assert found.image.shape == (*(max(side, 64) for side in wanted.shape[:2]), 3)
+    for rest in (found.image[wanted.shape[0]:], found.image[:, wanted.shape[1]:]):
+        assert (rest == options.get('pad_value', 0)).all()
     meta = expected['data_samples'].metainfo
     np.testing.assert_array_equal(found.homography, meta['homography_matrix'])
     np.testing.assert_allclose(found.cam2img, meta['cam2img'], rtol=1e-6)
@@ -202,7 +209,7 @@ def test_values_as_they_are_without_mean(folder, spied):
     kind = dict(kind='float', mean=None, std=None, to_rgb=False)
     detector = probe(folder, kind='float', input=kind)
     feeds = spied(detector)
-    image = picture(31, 31)
+    image = picture(63, 63)
     detector(image)
     np.testing.assert_array_equal(feeds[0]['image'][0, :, 1:, 1:], image.transpose(2, 0, 1))
 
@@ -210,9 +217,9 @@ def test_values_as_they_are_without_mean(folder, spied):
 def test_sizes_of_their_own_where_nothing_can_be_padded(folder, spied):
     detector = probe(folder)
     feeds = spied(detector)
-    images = [picture(*size, seed=n) for n, size in enumerate(((20, 30), (40, 30), (21, 29)))]
+    images = [picture(*size, seed=n) for n, size in enumerate(((50, 60), (70, 60), (51, 59)))]
     together = detector(images, batch_size=8)['predictions']
-    assert [feed['image'].shape for feed in feeds] == [(2, 32, 32, 3), (1, 64, 32, 3)]
+    assert [feed['image'].shape for feed in feeds] == [(2, 64, 64, 3), (1, 96, 64, 3)]
     assert together == [detector(image)['predictions'][0] for image in images]
     assert len({found['scores'][0] for found in together}) == 3
 
@@ -220,7 +227,7 @@ def test_sizes_of_their_own_where_nothing_can_be_padded(folder, spied):
 @pytest.mark.parametrize('batch_size, chunks', [(1, 3), (3, 2), (5, 2), (6, 1), (100, 1)])
 def test_a_fixed_batch_is_filled_up(folder, spied, batch_size, chunks):
     detector = probe(folder, batch=3)
-    images = [picture(20, 30, seed) for seed in range(4)] + [picture(40, 30)]
+    images = [picture(50, 60, seed) for seed in range(4)] + [picture(70, 60)]
     one_by_one = probe(folder)(images)['predictions']
     feeds = spied(detector)
     found = detector(images, batch_size=batch_size)['predictions']
@@ -367,6 +374,17 @@ def test_every_runtime_and_way_of_its_file(folder):
         assert found['bboxes'] == expected['bboxes'] and found['labels'] == expected['labels']
 
 
+def test_threads_and_precision_reach_the_runtime(model):
+    session = ExportedDetector(model, threads=3)._runtime._session
+    assert session.get_session_options().intra_op_num_threads == 3
+    compiled = ExportedDetector(model, 'openvino', threads=1)._runtime._model
+    assert compiled.get_property('INFERENCE_NUM_THREADS') == 1
+    assert compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name() == 'f32'
+    if 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+        compiled = ExportedDetector(model, 'openvino', precision='bfloat16')._runtime._model
+        assert compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name() == 'bf16'
+
+
 def test_torch_archive(folder):
     class Probe(torch.nn.Module):
         def forward(self, image):
@@ -388,7 +406,7 @@ def test_torch_archive(folder):
 
 
 def test_samples_hold_what_the_dictionaries_do(folder):
-    cv2.imwrite(str(folder / 'sample.png'), picture(20, 30))
+    cv2.imwrite(str(folder / 'sample.png'), picture(40, 60))
     for task in TASKS:
         detector = probe(folder, task)
         options = dict(cam2img=camera()) if task == 'mono3d' else {}
@@ -396,9 +414,9 @@ def test_samples_hold_what_the_dictionaries_do(folder):
         result = detector(folder / 'sample.png', return_datasamples=True, **options)
         sample, = result['predictions']
         assert result['visualization'] == []
-        assert sample.img_path == str(folder / 'sample.png') and sample.ori_shape == (20, 30)
+        assert sample.img_path == str(folder / 'sample.png') and sample.ori_shape == (40, 60)
         assert {name: values.tolist() for name, values in sample.pred_instances.items()} == plain
-        assert sample.img_shape == (32, 32) and sample.homography_matrix.shape == (3, 3)
+        assert sample.img_shape == (64, 64) and sample.homography_matrix.shape == (3, 3)
         assert ('cam2img' in sample) == (task == 'mono3d')
 
 
@@ -521,8 +539,6 @@ def test_flip_that_is_there(folder):
 
 
 def test_runtimes_that_are_missing_or_too_old(folder, model, monkeypatch):
-    import onnxruntime
-    import openvino
     with monkeypatch.context() as patch:
         for name in ('onnxruntime', 'openvino'):
             patch.setitem(sys.modules, name, None)
