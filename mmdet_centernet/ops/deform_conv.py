@@ -79,10 +79,12 @@ def modulated_deform_conv2d(
             f'deform_groups={deform_groups}.'
         )
 
-    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
-        x = x.to(torch.get_autocast_dtype(x.device.type))
+    device = x.device.type
+    if (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+            and x.dtype != torch.float64):
+        x = x.to(torch.get_autocast_dtype(device))
     exporting = torch.compiler.is_exporting() or torch.jit.is_tracing()
-    if exporting or x.device.type != 'cpu':
+    if exporting or device != 'cpu':
         return _with_grid_sample(
             x, offset, mask, weight, bias, stride, padding, dilation, groups, deform_groups)
     out: Tensor = deform_conv2d_op(
