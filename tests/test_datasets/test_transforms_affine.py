@@ -94,6 +94,19 @@ def test_boxes_stay_on_their_objects(transform):
             seen, out['gt_bboxes'].tensor[0].numpy().clip(0, [width, height] * 2), atol=2.6)
 
 
+@pytest.mark.parametrize('dtype', [np.uint8, np.float32])
+@pytest.mark.parametrize('side', [32, 63, 64, 200])
+def test_three_and_four_channels_are_warped_alike(side, dtype):
+    """Whether the image is small beside the output or much larger than it."""
+    image = make_sample(96, 160)['img'].astype(dtype)
+    matrix = np.array([[-side / 111, .02, .9 * side], [.03, side / 111, 3.3], [0, 0, 1]])
+    out = CenterAffine(pad_value=(9, 70, 130))._warp_image(image, matrix, (side, side))
+    np.testing.assert_array_equal(out, cv2.warpAffine(
+        image, matrix[:2], (side, side), borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(9, 70, 130)))
+    assert out.dtype == dtype and out.shape == (side, side, 3)
+
+
 def test_same_seed_same_crop():
     def run(seed):
         np.random.seed(seed)
