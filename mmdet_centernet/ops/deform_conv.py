@@ -1,11 +1,12 @@
 """Modulated deformable convolution (DCNv2, arXiv:1811.11168) in plain PyTorch.
 
-Both ways to compute it take the matrix product first: ``sum_k w_k x(p_k) = sum_k (w_k x)(p_k)``
-since bilinear reading is linear, and so what is read has the output's channels.
+Bilinear reading is linear, so the matrix product may come first,
+``sum_k w_k x(p_k) = sum_k (w_k x)(p_k)``: then what is read has the output's channels.
 
-On a CPU, each output cell is then a weighted sum of 4 cells for each kernel tap, which is
-what ``embedding_bag`` computes; nothing as large as kernel taps times the input is ever held.
-On other devices and in exported graphs ``grid_sample`` reads, with standard operators only.
+On a CPU, each output cell is so a weighted sum of 4 products for each kernel tap, which is
+what ``embedding_bag`` computes; a part of the products is held at a time. On other devices
+and in exported graphs ``grid_sample`` reads, with standard operators only, the products if
+they have fewer channels than the input.
 """
 import warnings
 from collections.abc import Sequence
@@ -149,7 +150,7 @@ def _with_grid_sample(
     grid = torch.stack(((2 * x_pos + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
     scale = mask.to(dtype)
 
-    if groups == deform_groups == 1 and out_channels <= channels:
+    if groups == deform_groups == 1 and out_channels < channels:
         # Each tap's product is a map of its own: [B * K, O, H, W].
         kernels = weight.to(x.dtype).permute(2, 3, 0, 1).reshape(
             taps * out_channels, channels, 1, 1)
@@ -161,7 +162,7 @@ def _with_grid_sample(
         read = read * scale.reshape(batch * taps, 1, out_h, out_w)
         out = read.view(batch, taps, out_channels, out_h, out_w).sum(dim=1).to(x.dtype)
     else:
-        # Fewer channels before the product than behind it, or several groups: read first.
+        # No fewer channels behind the product than before it, or several groups: read first.
         columns = F.grid_sample(
             x.to(dtype).reshape(-1, channels // deform_groups, height, width),
             grid.view(batch * deform_groups, taps * out_h, out_w, 2),

@@ -40,9 +40,8 @@ class DCNv2(ModulatedDeformConv2dPack):
 
     Parameters and state dict are those of ``mmcv.ops.ModulatedDeformConv2dPack``; only the
     kernel differs. On a CUDA device it is mmcv's compiled one, or torchvision's. On a CPU,
-    and for export, it is the plain PyTorch formulation of
-    :func:`mmdet_centernet.ops.deform_conv.modulated_deform_conv2d`, which is faster there
-    than either compiled one.
+    and for export, it is :func:`mmdet_centernet.ops.deform_conv.modulated_deform_conv2d`,
+    which is faster there than either compiled one.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
