@@ -352,6 +352,13 @@ def test_suppression_equals_the_torch_one(agnostic):
         assert kept.tolist() == expected.tolist() and kept.dtype == np.int64
 
 
+def test_an_overlap_of_the_threshold_itself_stays():
+    boxes = np.array([[0, 0, 2, 1], [0, 0, 1, 1]], np.float32)
+    for threshold, left in ((0.5, [0, 1]), (0.49, [0])):
+        assert suppress(boxes, np.ones(2), np.zeros(2), dict(
+            type='nms', iou_threshold=threshold)).tolist() == left
+
+
 def test_clip_boxes(folder):
     boxes = {wanted: np.array(probe(folder, test_cfg=dict(clip_boxes=configured), options=dict(
         clip_boxes=wanted))(picture(10, 12))['predictions'][0]['bboxes'])
