@@ -14,6 +14,7 @@ from mmdet_centernet.benchmark.networks import mmdet_config, our_config
 WIDTH, HEIGHT = 640, 480
 OUR_CONFIGS = {
     'ours': 'centernet_dla34_140e_coco.py',
+    'ours, colours on the device': 'centernet_dla34_140e_coco.py',
     "ours, mmdet's recipe": 'centernet_r18_dcn_140e_coco.py',
 }
 _QUALITY = 90  # of COCO's JPEGs, about
@@ -62,7 +63,8 @@ def load(side, count=32):
     """Images through the training pipeline of a config, one thread, as in a loading process.
 
     Args:
-        side (str): ``'mmdet'``, its CenterNet's; ``'ours'``, the paper's recipe; ``"ours,
+        side (str): ``'mmdet'``, its CenterNet's; ``'ours'``, the paper's recipe; ``'ours,
+            colours on the device'``, the same with ``ColorJitterPCA(on_device=True)``; ``"ours,
             mmdet's recipe"``.
         count (int): images that a run goes through, each run with equal random choices.
 
@@ -70,6 +72,12 @@ def load(side, count=32):
     """
     init_default_scope('mmdet')
     config = mmdet_config() if side == 'mmdet' else our_config(OUR_CONFIGS[side])
+    if side.endswith('on the device'):
+        for step in config.train_pipeline:
+            if step['type'].endswith('ColorJitterPCA'):
+                step['on_device'] = True
+            if 'meta_keys' in step:
+                step['meta_keys'] = (*step['meta_keys'], 'color_matrix')
     pipeline = Compose(config.train_pipeline)
     infos = photographs(count)
 
