@@ -165,6 +165,9 @@ class OpenVino:
         config = {'INFERENCE_PRECISION_HINT': PRECISIONS[precision]}
         if threads is not None:
             config['INFERENCE_NUM_THREADS'] = int(threads)
+        if path.suffix == '.onnx':
+            core.add_extension(importlib.import_module('openvino.frontend.onnx')
+                               .ConversionExtension('DeformConv', _deform_conv))
         try:
             model = core.read_model(str(path))
             self._model = core.compile_model(model, device.upper(), config)
@@ -180,6 +183,28 @@ class OpenVino:
         """Run the model; see :class:`OnnxRuntime`."""
         results = self._model(feeds)
         return [results[output] for output in self._model.outputs]
+
+
+def _deform_conv(node):
+    """ONNX's DeformConv as OpenVINO's DeformableConvolution, which its ONNX reader does not know.
+
+    Args:
+        node (openvino.frontend.NodeContext): Inputs are x, weight, offset, bias, mask, the way
+            that ``tools/deploy/export.py`` writes it.
+
+    Returns:
+        list: Its output.
+    """
+    from openvino import opset8
+    x, weight, offset, bias, mask = (node.get_input(index) for index in range(5))
+    pads = node.get_attribute('pads')
+    result = opset8.deformable_convolution(
+        x, offset, weight, mask=mask, strides=node.get_attribute('strides'),
+        pads_begin=pads[:2], pads_end=pads[2:], dilations=node.get_attribute('dilations'),
+        group=node.get_attribute('group'), deformable_group=node.get_attribute('offset_group'),
+        bilinear_interpolation_pad=True)
+    shape = opset8.constant(np.array([1, -1, 1, 1]))
+    return opset8.add(result, opset8.reshape(bias, shape, special_zero=False)).outputs()
 
 
 class TorchExport:

@@ -32,7 +32,7 @@ def parse_args(argv=None):
                         'or [B, 3, H, W] that is normalised already')
     parser.add_argument('--dcn', default='grid_sample', choices=['grid_sample', 'deform_conv'],
                         help='how deformable convolutions are written: for every runtime, or as '
-                        "ONNX's DeformConv (ONNX Runtime 1.25 and newer)")
+                        "ONNX's DeformConv (ONNX Runtime 1.25 and newer, OpenVINO)")
     parser.add_argument('--opset', type=int, default=20, help="ONNX's operator set (default 20)")
     parser.add_argument('--flip', action='store_true',
                         help='average with the mirrored image, as --tta flip')
