@@ -8,7 +8,7 @@ import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable witho
 from mmengine.device import get_device
 
 from mmdet_centernet.apis import cli
-from mmdet_centernet.apis.checkpoint import is_local
+from mmdet_centernet.apis.inputs import is_local
 from mmdet_centernet.errors import UserError
 
 

@@ -17,11 +17,6 @@ from mmdet_centernet.errors import UserError
 _EXAMPLES = 3
 
 
-def is_local(path):
-    """Whether ``path`` names a file of this machine, not ``scheme://...``."""
-    return '://' not in str(path)
-
-
 def read_checkpoint(path):
     """Read a checkpoint file with ``weights_only=True``.
 

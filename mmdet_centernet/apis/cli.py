@@ -15,8 +15,9 @@ from mmengine.device import get_device
 from mmengine.device import utils as device_utils
 from mmengine.runner import Runner
 
-from mmdet_centernet.apis.checkpoint import is_local, read_checkpoint
+from mmdet_centernet.apis.checkpoint import read_checkpoint
 from mmdet_centernet.apis.download import fetch
+from mmdet_centernet.apis.inputs import is_local
 from mmdet_centernet.errors import UserError
 
 DEBUG_VARIABLE = 'MMDET_CENTERNET_DEBUG'

@@ -3,14 +3,11 @@ import contextlib
 import copy
 import os
 import warnings
-from numbers import Integral, Real
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from mmdet.apis import DetInferencer
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmdet.visualization.palette import get_palette
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
@@ -18,12 +15,17 @@ from mmengine.fileio import dump
 from mmengine.model import BaseTTAModel
 from mmengine.registry import MODELS, VISUALIZERS
 
-from mmdet_centernet.apis.checkpoint import is_local
 from mmdet_centernet.apis.cli import load_config
 from mmdet_centernet.apis.convert_checkpoint import dataset_meta
+from mmdet_centernet.apis.inputs import (
+    cameras_of,
+    check_batch_size,
+    check_output,
+    describe,
+    images_of,
+)
 from mmdet_centernet.apis.test_options import apply_test_options, faster
 from mmdet_centernet.apis.weights import load_weights
-from mmdet_centernet.datasets.kitti_files import read_calib
 from mmdet_centernet.datasets.skeleton import COCO_SKELETON
 from mmdet_centernet.datasets.transforms import LoadImage
 from mmdet_centernet.errors import UserError
@@ -88,7 +90,7 @@ class CenterNetInferencer(DetInferencer):
             config = copy.deepcopy(model)
         else:
             raise UserError('model must be the path of a config or a Config, not '
-                            f'{_describe(model)}')
+                            f'{describe(model)}')
         if clip_boxes is not None:
             detector = config.model.get('module', config.model)
             detector.test_cfg = dict(detector.get('test_cfg') or {}, clip_boxes=clip_boxes)
@@ -210,25 +212,6 @@ class CenterNetInferencer(DetInferencer):
         """Lists, as the data preprocessor takes them, also of what ``TestTimeAug`` gives."""
         return pseudo_collate
 
-    def _inputs_to_list(self, inputs):
-        """Paths and BGR arrays [H, W, 3] of uint8, all looked at.
-
-        Raises:
-            UserError: If one is neither, or is not there.
-        """
-        if isinstance(inputs, (list, tuple)):
-            if not inputs:
-                raise UserError('inputs is an empty list: give at least one image')
-            return [_checked_input(item, f'inputs[{i}]') for i, item in enumerate(inputs)]
-        if isinstance(inputs, (str, os.PathLike)) and os.path.isdir(inputs):
-            files = sorted(entry.path for entry in os.scandir(inputs)
-                           if entry.name.lower().endswith(IMG_EXTENSIONS) and entry.is_file())
-            if not files:
-                raise UserError(f'folder {os.fspath(inputs)} holds no image '
-                                f'({", ".join(IMG_EXTENSIONS)})')
-            return files
-        return [_checked_input(inputs, 'inputs')]
-
     def __call__(self, inputs, batch_size=1, out_dir='', kpt_thr=None, draw_heatmap=False,
                  cam2img=None, **options):
         """Detect.
@@ -267,12 +250,11 @@ class CenterNetInferencer(DetInferencer):
             UserError: If an input, its camera, or where it is to be written, is none that will
                 do.
         """
-        if not isinstance(batch_size, Integral) or batch_size < 1:
-            raise UserError(f'batch_size={batch_size} must be a whole number of at least 1')
-        inputs = self._inputs_to_list(inputs)
+        check_batch_size(batch_size)
+        inputs = images_of(inputs)
         cameras = self._cameras(cam2img, inputs)
         if out_dir:
-            _check_output(inputs, out_dir, options.get('no_save_pred', True))
+            check_output(inputs, out_dir, options.get('no_save_pred', True))
         # Arrays are named by these two; a picture and its result get the same number.
         self.num_visualized_imgs = self.num_predicted_imgs = max(
             self.num_visualized_imgs, self.num_predicted_imgs)
@@ -297,14 +279,7 @@ class CenterNetInferencer(DetInferencer):
                 f"the model's {name} finds boxes in space, which takes the images' camera: give "
                 'cam2img, a 3 x 4 matrix, the path of a KITTI calib file, or a list with one for '
                 'each input')
-        if isinstance(cam2img, (str, os.PathLike)) and os.path.isdir(cam2img):
-            cam2img = _calib_files(cam2img, inputs)
-        if isinstance(cam2img, (list, tuple)) and not _is_matrix(cam2img):
-            if len(cam2img) != len(inputs):
-                raise UserError(f'cam2img is a list of {len(cam2img)} for {len(inputs)} '
-                                'input(s): give one for each, or a single one for all')
-            return [_checked_camera(each, f'cam2img[{i}]') for i, each in enumerate(cam2img)]
-        return [_checked_camera(cam2img, 'cam2img')] * len(inputs)
+        return cameras_of(cam2img, inputs)
 
     @contextlib.contextmanager
     def _drawing(self, kpt_thr, draw_heatmap):
@@ -383,59 +358,6 @@ def _as_sample(item):
     return dict(img_path=item) if isinstance(item, str) else dict(img=item)
 
 
-def _is_matrix(values):
-    """Whether a list is a matrix of numbers rather than several cameras."""
-    return len(values) > 0 and all(isinstance(row, (list, tuple)) for row in values) and all(
-        isinstance(value, Real) for row in values for value in row)
-
-
-def _calib_files(folder, inputs):
-    """The calib file of each input in a folder.
-
-    Raises:
-        UserError: If an input is an array, which has no name.
-    """
-    for index, item in enumerate(inputs):
-        if not isinstance(item, str):
-            raise UserError(
-                f'cam2img is the folder {os.fspath(folder)}, but inputs[{index}] is an array, '
-                'which no file in it is named after: give its matrix or calib file')
-    return [os.path.join(folder, f'{Path(item).stem}.txt') for item in inputs]
-
-
-def _checked_camera(camera, name):
-    """A matrix, or that of a calib file, as float64 [3, 4].
-
-    Args:
-        camera (ndarray | list | str | Path): One camera.
-        name (str): Of a matrix in errors.
-
-    Raises:
-        UserError: If it is no projection into pixels.
-    """
-    if isinstance(camera, (str, os.PathLike)):
-        return read_calib(camera)
-    try:
-        matrix = np.asarray(camera, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise UserError(f'{name} is {_describe(camera)} that holds no matrix: give 3 x 4 numbers '
-                        'or the path of a KITTI calib file') from None
-    if matrix.shape not in ((3, 3), (3, 4)):
-        raise UserError(f'{name} has the shape {matrix.shape}: a camera is 3 x 4, or 3 x 3 '
-                        'without an offset')
-    if not np.isfinite(matrix).all():
-        raise UserError(f'{name} has entries that are no finite numbers: '
-                        f'{matrix.round(3).tolist()}')
-    if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
-        raise UserError(f'{name} has the focal lengths {matrix[0, 0]:g} and {matrix[1, 1]:g} px '
-                        '(its entries [0, 0] and [1, 1]): both must be positive')
-    if not np.allclose(matrix[[1, 2, 2, 2], [0, 0, 1, 2]], (0, 0, 0, 1), rtol=0, atol=1e-6):
-        raise UserError(f'{name} has {matrix[1, 0]:g} at [1, 0] and {matrix[2, :3].tolist()} as '
-                        'its last row, where a camera of an upright image has 0 and [0, 0, 1]: '
-                        'divide it by its entry [2, 2], or rectify the images')
-    return matrix if matrix.shape[1] == 4 else np.hstack((matrix, np.zeros((3, 1))))
-
-
 def _skeleton(config, head):
     """The skeleton of the config's data, else COCO's, if the head has as many joints."""
     num_keypoints = head.num_keypoints
@@ -452,10 +374,6 @@ def _type_name(settings):
     """The type of a config, text or class, without its scope."""
     kind = settings['type']
     return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
-
-
-def _describe(value):
-    return 'None' if value is None else f'a {type(value).__name__}'
 
 
 def _checked_device(device):
@@ -476,51 +394,6 @@ def _checked_device(device):
         raise UserError(f'device={device!r}, but PyTorch sees {count or "no"} GPU(s) here: use '
                         "'cpu', or install a PyTorch built for this GPU")
     return device
-
-
-def _checked_input(item, name):
-    """A path as text, or an array as uint8 [H, W, 3], contiguous.
-
-    Args:
-        item (str | Path | ndarray): One input.
-        name (str): Of an array in errors.
-
-    Raises:
-        UserError: If it is none of these, or the file is not there.
-    """
-    if isinstance(item, (str, os.PathLike)):
-        path = os.fspath(item)
-        if is_local(path) and os.path.isdir(path):
-            raise UserError(f'{name} is the folder {path}: a list takes images; give the folder '
-                            'by itself')
-        if is_local(path) and not os.path.isfile(path):
-            raise UserError(f'image {path} does not exist')
-        return path
-    if not isinstance(item, np.ndarray):
-        raise UserError(f'{name} is {_describe(item)}: give the path of an image or a numpy '
-                        'array of uint8 [height, width, 3] in BGR')
-    if item.dtype != np.uint8:
-        raise UserError(f'{name} is an array of {item.dtype}: give uint8 with values of 0 to 255')
-    if item.ndim == 2:
-        item = item[..., None]
-    if item.ndim != 3 or item.shape[2] not in (1, 3, 4) or not item.size:
-        raise UserError(f'{name} is an array of shape {item.shape}: give one image as [height, '
-                        'width, 3] in BGR, or [height, width] in grey')
-    if item.shape[2] == 1:
-        return cv2.cvtColor(np.ascontiguousarray(item), cv2.COLOR_GRAY2BGR)
-    return np.ascontiguousarray(item[..., :3])
-
-
-def _check_output(inputs, out_dir, pictures_only):
-    """Raise UserError if two inputs would be written to one file, or there is no folder."""
-    if os.path.exists(out_dir) and not os.path.isdir(out_dir):
-        raise UserError(f'out_dir {out_dir} is a file: name a folder')
-    taken = {}
-    for path in filter(lambda item: isinstance(item, str), inputs):
-        name = Path(path).name if pictures_only else Path(path).stem
-        if taken.setdefault(name, path) != path:
-            raise UserError(f'{taken[name]} and {path} would be written to the same file in '
-                            f'{out_dir}: give them in two calls with an out_dir each')
 
 
 def _drawable(pred):

@@ -1,9 +1,10 @@
 """Fill a model with all of a checkpoint's weights."""
 import os
 
-from mmdet_centernet.apis.checkpoint import is_local, load_state, read_checkpoint, state_dict_of
+from mmdet_centernet.apis.checkpoint import load_state, read_checkpoint, state_dict_of
 from mmdet_centernet.apis.convert_checkpoint import hint_for
 from mmdet_centernet.apis.download import fetch
+from mmdet_centernet.apis.inputs import is_local
 from mmdet_centernet.errors import UserError
 
 
