@@ -20,9 +20,9 @@ MAY_IMPORT = {
         'models.dense_heads', 'models.layers', 'models.losses', 'models.task_modules'},
     'models/detectors': SHARED | {'models'},
     'models/test_time_augs': SHARED | {'models'},
-    'datasets': SHARED | {'datasets', 'image_file'},
+    'datasets': SHARED | {'datasets', 'image_file', 'kitti_files'},
     # KITTI's files are read as data and as results.
-    'evaluation': SHARED | {'evaluation', 'datasets.kitti_files'},
+    'evaluation': SHARED | {'evaluation', 'kitti_files'},
     'visualization': SHARED | {'visualization'},
     'hooks': SHARED | {'apis', 'hooks', 'visualization'},
 }

@@ -12,6 +12,7 @@ import numpy as np
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.image_file import decode_image
+from mmdet_centernet.kitti_files import read_calib
 
 #: Endings of the files that are taken for a folder's images.
 IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
@@ -188,7 +189,7 @@ def checked_camera(camera, name):
         UserError: If it is no projection into pixels.
     """
     if isinstance(camera, (str, os.PathLike)):
-        return _read_calib(os.fspath(camera))
+        return read_calib(camera)
     try:
         matrix = np.asarray(camera, dtype=np.float64)
     except (TypeError, ValueError):
@@ -208,18 +209,6 @@ def checked_camera(camera, name):
                         'its last row, where a camera of an upright image has 0 and [0, 0, 1]: '
                         'divide it by its entry [2, 2], or rectify the images')
     return matrix if matrix.shape[1] == 4 else np.hstack((matrix, np.zeros((3, 1))))
-
-
-def _read_calib(path):
-    """P2 of a KITTI calib file."""
-    try:
-        # The package of the data sets imports mmdet, which need not be there.
-        from mmdet_centernet.datasets.kitti_files import read_calib
-    except ModuleNotFoundError as error:
-        raise UserError(f'cam2img is the calib file {path}, which is not read without '
-                        f'{error.name}: give its matrix P2 instead, or install '
-                        f'{error.name}') from None
-    return read_calib(path)
 
 
 def check_output(inputs, out_dir, pictures_only):

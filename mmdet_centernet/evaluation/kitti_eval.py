@@ -117,7 +117,7 @@ def evaluate(labels, results, classes, iou_sets=('official', 'strict'), recall_p
     0 over 0 in the kit, and here the best at the thresholds below it.
 
     Args:
-        labels, results (Sequence[KittiObjects]): of each image; see ``datasets.kitti_files``.
+        labels, results (Sequence[KittiObjects]): of each image; see ``kitti_files``.
         classes (Sequence[str]): to be evaluated.
         iou_sets (Sequence[str]): keys of ``IOU_SETS``.
         recall_points (Sequence[int]): 11, 40 or both.

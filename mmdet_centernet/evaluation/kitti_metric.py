@@ -9,13 +9,8 @@ from rich.console import Console
 from rich.file_proxy import FileProxy
 from rich.progress import track
 
-from mmdet_centernet.datasets.kitti_files import (
-    KittiObjects,
-    read_objects,
-    read_split,
-    write_objects,
-)
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.kitti_files import KittiObjects, read_objects, read_split, write_objects
 from mmdet_centernet.registry import METRICS
 
 from .kitti_eval import RECALL_POINTS, evaluate, format_tables, least_overlaps

@@ -2,14 +2,14 @@
 import numpy as np
 import pytest
 
-from mmdet_centernet.datasets.kitti_files import (
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.kitti_files import (
     KittiObjects,
     read_calib,
     read_objects,
     read_split,
     write_objects,
 )
-from mmdet_centernet.errors import UserError
 
 CAR = 'Car 0.25 1 -1.57 100.5 150.25 200 250.75 1.5 1.6 4.2 -2.5 1.7 20.5 -1.69'
 REGION = 'DontCare -1 -1 -10 503.89 169.71 590.61 190.13 -1 -1 -1 -1000 -1000 -1000 -10'

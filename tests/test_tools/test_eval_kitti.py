@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / 'test_evaluation'))
 import kitti_reference  # noqa: E402
 import numpy as np  # noqa: E402
 
-from mmdet_centernet.datasets.kitti_files import read_objects, write_objects  # noqa: E402
 from mmdet_centernet.evaluation.kitti_eval import evaluate, format_tables  # noqa: E402
+from mmdet_centernet.kitti_files import read_objects, write_objects  # noqa: E402
 
 TOOL = 'analysis/eval_kitti.py'
 CLASSES = ('Pedestrian', 'Car', 'Cyclist')

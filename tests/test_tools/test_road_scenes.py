@@ -9,7 +9,7 @@ import pytest
 import shapely
 from shapely.geometry import Polygon
 
-from mmdet_centernet.datasets.kitti_files import read_calib, read_objects, read_split
+from mmdet_centernet.kitti_files import read_calib, read_objects, read_split
 
 TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/road_scenes.py'
 sys.path.insert(0, str(TOOL.parent))

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.progress import track
 
 from mmdet_centernet.apis import cli
-from mmdet_centernet.datasets.kitti_files import KittiObjects, read_objects, read_split
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.evaluation.kitti_eval import (
     IOU_SETS,
@@ -19,6 +18,7 @@ from mmdet_centernet.evaluation.kitti_eval import (
     format_tables,
     least_overlaps,
 )
+from mmdet_centernet.kitti_files import KittiObjects, read_objects, read_split
 
 CLASSES = ('Pedestrian', 'Car', 'Cyclist')
 BOTH = 'both'

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from whole_folder import ConversionError, has_stamp, run, whole_folder
 
-from mmdet_centernet.datasets.kitti_files import CLASSLESS, KittiObjects, write_objects
+from mmdet_centernet.kitti_files import CLASSLESS, KittiObjects, write_objects
 from mmdet_centernet.ops.camera import box_corners, project, wrap_angle
 
 # Mean (h, w, l) in metres.
