@@ -178,48 +178,33 @@ def float_nodes(graph):
     Returns:
         list[str]: Names, sorted.
     """
-    maker = {value: node for node in graph.node for value in node.output}
-    users = {}
+    makers, users = {}, {}
     for node in graph.node:
-        for value in node.input:
-            users.setdefault(value, []).append(node)
+        for links, values in ((makers, node.output), (users, node.input)):
+            for value in values:
+                links.setdefault(value, []).append(node)
     readers = [node for node in graph.node if node.op_type in READERS]
-    names = {node.name for node in readers}
-
-    # Where is read, up to the convolutions that say it, with them.
-    above = [maker.get(node.input[index]) for node in readers for index in READERS[node.op_type]
-             if index < len(node.input)]
-    names |= {node.name for node in _reached(
-        above, lambda node: [] if node.op_type in CONVOLUTIONS
-        else map(maker.get, node.input))}
-    # What is decoded, the image and what was read, up or down to convolutions without them.
-    above = [maker.get(value.name) for value in graph.output]
-    below = [value.name for value in graph.input]
-    below += [value for node in readers for value in node.output]
-    for starts, step in (
-        (above, lambda node: map(maker.get, node.input)),
-        ([node for value in below for node in users.get(value, ())],
-         lambda node: [other for value in node.output for other in users.get(value, ())]),
-    ):
-        names |= {node.name for node in _reached(
-            (node for node in starts if not _convolves(node)),
-            lambda node, step=step: (other for other in step(node) if not _convolves(other)))}
-    return sorted(names)
+    positions = [node.input[index] for node in readers for index in READERS[node.op_type]
+                 if index < len(node.input)]
+    read = [value for node in readers for value in node.output]
+    reading, shifts = _walk(positions, makers, 'input')
+    decoding, _ = _walk([value.name for value in graph.output], makers, 'input')
+    before, _ = _walk([value.name for value in graph.input], users, 'output')
+    after, _ = _walk(read, users, 'output')
+    return sorted({node.name for node in readers}.union(reading, shifts, decoding, before, after))
 
 
-def _convolves(node):
-    return node is not None and node.op_type in CONVOLUTIONS
-
-
-def _reached(starts, step):
-    """Nodes that are reached from some by steps from each to others; None is no node."""
-    waiting, reached = list(starts), {}
+def _walk(values, links, side):
+    """Names of the nodes from some values up or down to convolutions; of these convolutions."""
+    names, convolutions, waiting = set(), set(), list(values)
     while waiting:
-        node = waiting.pop()
-        if node is not None and node.name not in reached:
-            reached[node.name] = node
-            waiting += step(node)
-    return reached.values()
+        for node in links.get(waiting.pop(), ()):
+            if node.op_type in CONVOLUTIONS:
+                convolutions.add(node.name)
+            elif node.name not in names:
+                names.add(node.name)
+                waiting += getattr(node, side)
+    return names, convolutions
 
 
 def neutral_camera(image):
