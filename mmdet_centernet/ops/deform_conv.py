@@ -91,7 +91,9 @@ def modulated_deform_conv2d(
     out: Tensor = deform_conv2d_op(
         x, offset, mask, weight, bias, list(stride), list(padding), list(dilation), groups,
         deform_groups)
-    return out
+    # As convolutions do: channels-last only of what is.
+    plain = x.is_contiguous() and not x.is_contiguous(memory_format=torch.channels_last)
+    return out.contiguous() if plain else out
 
 
 def _exact(x: Tensor) -> torch.dtype:

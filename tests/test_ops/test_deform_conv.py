@@ -241,3 +241,13 @@ def test_wrong_shapes_are_named():
         modulated_deform_conv2d(x, offset, mask[:, :8], weight, bias, *settings)
     with pytest.raises(ValueError, match='4 input channels do not divide'):
         modulated_deform_conv2d(x, offset, mask, weight, bias, groups=3)
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_layout_is_that_of_the_input(layout):
+    """Code around it may view what it gets, as around a convolution."""
+    x = torch.randn(2, 4, 5, 6).contiguous(memory_format=layout)
+    out = modulated_deform_conv2d(
+        x, torch.zeros(2, 18, 5, 6), torch.ones(2, 9, 5, 6), torch.randn(3, 4, 3, 3),
+        padding=(1, 1))
+    assert out.is_contiguous(memory_format=layout)
