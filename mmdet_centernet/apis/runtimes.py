@@ -5,6 +5,7 @@ A runtime is made from a file and takes named arrays; none is imported before it
 import importlib
 import re
 import zipfile
+from functools import cache
 from numbers import Integral
 from pathlib import Path
 
@@ -146,7 +147,7 @@ class OpenVino:
 
     def __init__(self, path, device, threads, precision):
         ov = _import(self.name)
-        core = ov.Core()
+        core = _core()
         if device not in ('cpu', 'gpu'):
             raise UserError(f"device={device!r} is none of openvino's: give 'cpu' or 'gpu' (of "
                             'Intel)')
@@ -165,9 +166,6 @@ class OpenVino:
         config = {'INFERENCE_PRECISION_HINT': PRECISIONS[precision]}
         if threads is not None:
             config['INFERENCE_NUM_THREADS'] = int(threads)
-        if path.suffix == '.onnx':
-            core.add_extension(importlib.import_module('openvino.frontend.onnx')
-                               .ConversionExtension('DeformConv', _deform_conv))
         try:
             model = core.read_model(str(path))
             self._model = core.compile_model(model, device.upper(), config)
@@ -183,6 +181,20 @@ class OpenVino:
         """Run the model; see :class:`OnnxRuntime`."""
         results = self._model(feeds)
         return [results[output] for output in self._model.outputs]
+
+
+@cache
+def _core():
+    """The one OpenVINO core of this process, which lives as long.
+
+    A core lays a signal stack of its own under the thread that compiles with it, and takes it
+    away when it goes, also from under a later core's: then the next signal, such as that of a
+    data-loading process that ends, would end this process.
+    """
+    core = importlib.import_module('openvino').Core()
+    core.add_extension(importlib.import_module('openvino.frontend.onnx').ConversionExtension(
+        'DeformConv', _deform_conv))
+    return core
 
 
 def _deform_conv(node):

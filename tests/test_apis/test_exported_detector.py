@@ -389,6 +389,28 @@ def test_threads_and_precision_reach_the_runtime(model):
         assert compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name() == 'bf16'
 
 
+SIGNALS = """
+import gc, signal, subprocess, sys
+from mmdet_centernet.apis import ExportedDetector
+signal.signal(signal.SIGCHLD, lambda *_: None)
+first = ExportedDetector(sys.argv[1], backend='openvino')
+second = ExportedDetector(sys.argv[1], backend='openvino')
+del first
+gc.collect()
+del second
+gc.collect()
+subprocess.run(['true'])
+print('alive')
+"""
+
+
+def test_signals_reach_a_process_that_used_openvino(model):
+    """Also after its models are gone, in any order."""
+    done = subprocess.run([sys.executable, '-c', SIGNALS, str(model)], capture_output=True,
+                          text=True, cwd=Path(__file__).parents[2])
+    assert done.stdout == 'alive\n', (done.returncode, done.stderr)
+
+
 def test_torch_archive(folder):
     class Probe(torch.nn.Module):
         def forward(self, image):
@@ -570,7 +592,8 @@ def test_runtimes_that_are_missing_or_too_old(folder, model, monkeypatch):
         def get_property(self, *args):
             return ['FP32']
 
-    monkeypatch.setattr(openvino, 'Core', Core)
+    # Beside the process's own, which stays.
+    monkeypatch.setattr(runtimes, '_core', Core)
     says("precision='bfloat16', but this CPU does not compute it", ExportedDetector, model,
          backend='openvino', precision='bfloat16')
 

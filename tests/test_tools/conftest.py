@@ -1,6 +1,7 @@
 """The tools as callables, and a tiny data set and training to try them on."""
 import pytest
 import tiny_project
+from mmengine.logging import MMLogger
 
 from mmdet_centernet.apis import cli
 
@@ -13,6 +14,8 @@ def tool():
     def call(name, *arguments):
         if name not in loaded:
             loaded[name] = tiny_project.load_tool(name)
+        # Loggers are named by the second: one of the last test would write to its closed console.
+        MMLogger._instance_dict.clear()
         return cli.run(loaded[name].main, [str(a) for a in arguments])
 
     return call
