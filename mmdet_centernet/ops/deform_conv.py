@@ -10,7 +10,7 @@ they have fewer channels than the input.
 """
 import warnings
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, reduce
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -162,7 +162,9 @@ def _with_grid_sample(
             grid.reshape(batch * taps, out_h, out_w, 2),
             mode='bilinear', padding_mode='zeros', align_corners=False)
         read = read * scale.reshape(batch * taps, 1, out_h, out_w)
-        out = read.view(batch, taps, out_channels, out_h, out_w).sum(dim=1).to(x.dtype)
+        # One by one: OpenVINO fuses additions, and sums along a dimension slowly in bfloat16.
+        out = reduce(torch.add, read.view(batch, taps, out_channels, out_h, out_w).unbind(1))
+        out = out.to(x.dtype)
     else:
         # No fewer channels behind the product than before it, or several groups: read first.
         columns = F.grid_sample(
