@@ -182,6 +182,9 @@ def _check_options(shape, dynamic, batch, kind, flip, raw, dcn, opset, format):
     if dcn == 'deform_conv' and format != 'onnx':
         raise UserError(f'--dcn deform_conv is an operator of ONNX, which {format} does not '
                         'have: use grid_sample')
+    if format == 'aotinductor' and kind == 'uint8':
+        raise UserError('--format aotinductor needs --input float: what PyTorch 2.13 compiles of '
+                        'uint8 images does not find what the detector finds')
     first, last = OPSETS[dcn]
     if format in ('onnx', 'openvino') and not first <= opset <= last:
         raise UserError(f'--opset {opset} is not supported: with --dcn {dcn} it can be {first} to '

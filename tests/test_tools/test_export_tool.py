@@ -42,6 +42,7 @@ def write_weights(config, path):
     (['--opset', 17], '--opset 17 is not supported: with --dcn grid_sample it can be 18 to 23'),
     (['--opset', 18, '--dcn', 'deform_conv'], 'it can be 19 to 23'),
     (['--dcn', 'deform_conv', '--output', 'm.pt2'], 'pt2 does not have: use grid_sample'),
+    (['--format', 'aotinductor', '--output', 'm.pt2'], 'aotinductor needs --input float'),
     (['--output', 'model.pb'], 'ends in .pb: name it *.onnx'),
     (['--output', 'model.onnx', '--format', 'openvino'], 'must be named *.xml'),
     (['--format', 'tensorrt'], '--format tensorrt is unknown'),
