@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData
 from model_helpers import build, samples
 from torch import nn
 
+from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.dense_heads import CenterNetHead
 from mmdet_centernet.models.detectors import CenterNet
 from mmdet_centernet.models.task_modules import CenterNetBoxCoder
@@ -224,3 +225,11 @@ def test_what_a_value_read_back_would_do():
     draw_sparse_heatmap(*arguments, max_radius=2)
     with pytest.raises((RuntimeError, NotImplementedError), match='meta'):
         draw_sparse_heatmap(*arguments)
+
+
+def test_colors_that_nobody_changes_are_said(model):
+    """MMDetection's data preprocessor does not know what ColorJitterPCA left to it."""
+    data = samples(1, SIZE, 2, CLASSES)
+    data[0].set_metainfo(dict(color_matrix=torch.eye(3, 4).numpy()))
+    with pytest.raises(UserError, match='set model.data_preprocessor.type to mmdet_centernet.Ce'):
+        model(torch.randn(1, 3, *SIZE), data, mode='loss')

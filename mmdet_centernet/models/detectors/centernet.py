@@ -3,7 +3,9 @@ import torch
 from mmdet.models.detectors.single_stage import SingleStageDetector
 from torch import Tensor
 
+from ...errors import UserError
 from ...registry import MODELS
+from ..data_preprocessors.centernet_data_preprocessor import COLOR_MATRIX
 
 
 @MODELS.register_module()
@@ -25,3 +27,16 @@ class CenterNet(SingleStageDetector):
             # the gradients of depthwise ones above all.
             batch_inputs = batch_inputs.contiguous(memory_format=torch.channels_last)
         return super().extract_feat(batch_inputs)
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: list) -> dict:
+        """Losses of a batch.
+
+        Raises:
+            UserError: if colours wait to be changed, which the data preprocessor did not do.
+        """
+        if any(COLOR_MATRIX in sample for sample in batch_data_samples):
+            raise UserError(
+                'ColorJitterPCA(on_device=True) leaves the colours to the data preprocessor, but '
+                'that of the model does not change them: set model.data_preprocessor.type to '
+                'mmdet_centernet.CenterNetDataPreprocessor')
+        return super().loss(batch_inputs, batch_data_samples)
