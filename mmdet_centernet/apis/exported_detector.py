@@ -17,14 +17,11 @@ from mmdet_centernet.apis.inputs import (
     read_image,
 )
 from mmdet_centernet.apis.runtimes import one_line, open_model
-from mmdet_centernet.deploy.metadata import parse
+from mmdet_centernet.deploy.metadata import LEAST_SIDE, parse
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.ops.affine import fit_warp, pad_warp
 
 EXPORT = 'tools/deploy/export.py'
-# Sides of an input of any size have at least so many pixels: smaller heat maps do not hold as
-# many peaks as the model puts out.
-LEAST_SIDE = 64
 # What OpenCV and Pillow call the interpolations of mmdet.Resize.
 _CV2 = dict(nearest=cv2.INTER_NEAREST, bilinear=cv2.INTER_LINEAR, bicubic=cv2.INTER_CUBIC,
             area=cv2.INTER_AREA, lanczos=cv2.INTER_LANCZOS4)

@@ -11,6 +11,7 @@ from mmdet_centernet.deploy.metadata import FORMAT
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.dense_heads import CenterNetMono3DHead, CenterNetPoseHead
 from mmdet_centernet.models.layers import DCNv2
+from mmdet_centernet.registry import TRANSFORMS
 from mmdet_centernet.version import __version__
 
 SIZINGS = (PAD_TYPE, RESIZE_TYPE, STRETCH_TYPE)
@@ -97,13 +98,11 @@ def _transform(config):
         return dict(type='Resize', size=list(options['scale']),
                     backend=options.get('backend', 'cv2'),
                     interpolation=options.get('interpolation', 'bilinear'))
-    value = options.get('pad_value', 0)
-    common = dict(scale=options.get('scale', 1.0),
-                  pad_value=[value] * 3 if isinstance(value, (int, float)) else list(value))
-    if step['type'] == PAD_TYPE:
-        return dict(type='CenterPad', pad_mask=options.get('pad_mask', 31), **common)
-    return dict(type='CenterResize', size=list(options.get('size', DEFAULT_SIZE)),
-                fit=options.get('fit', 'whole'), **common)
+    # Built, so that what the config leaves out is what the transform takes for it.
+    built = TRANSFORMS.build(step)
+    return dict(type=type(built).__name__, **{
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in vars(built).items()})
 
 
 def _test_cfg(head):

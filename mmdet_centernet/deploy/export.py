@@ -87,8 +87,7 @@ def export(inferencer, output, format=None, shape=None, dynamic=False, batch=1, 
         place = Path(folder) / output.name
         plain = Path(folder) / 'float32.onnx' if int8 else place
         _write(graph, plain, 'onnx' if int8 else format, meta)
-        for inputs, outputs in zip(examples, expected, strict=True):
-            _verify(plain, format, inputs, outputs, raw, output, say)
+        _verify(plain, examples, expected, raw, output, say)
         if int8:
             quantize = _import('quantize', _INT8_PACKAGES)
             meta = quantize.quantize_file(plain, place, images, say)
@@ -119,25 +118,26 @@ def _write(graph, place, format, meta):
     _import('openvino_file', 'openvino').write(model, place, text)
 
 
-def _verify(place, format, inputs, expected, raw, output, say):
-    """Execute a file and compare.
+def _verify(place, examples, expected, raw, output, say):
+    """Execute a file on each example and compare.
 
     Raises:
         UserError: If it does not find what the detector finds.
     """
-    names = ['image', 'cam2img'][:len(inputs)]
     try:
         runtime = open_model(place)
-        results = runtime({name: value.numpy() for name, value in zip(names, inputs)})
     except UserError as error:
         raise UserError(f'{output} was not written, because it could not be tried: '
                         f'{str(error).replace(str(place), output.name)}') from error
-    wrong, seen = fault(expected, dict(zip(expected, results)), raw)
-    what = ' x '.join(map(str, inputs[0].shape))
-    if wrong:
-        raise UserError(f'{output} was not written, because in {runtime.name} it does not do what '
-                        f'the detector does: on an input of {what} {wrong}')
-    say(f'{runtime.name}, input {what}: {seen}')
+    for inputs, outputs in zip(examples, expected, strict=True):
+        results = runtime({
+            name: value.numpy() for name, value in zip(('image', 'cam2img'), inputs)})
+        wrong, seen = fault(outputs, dict(zip(outputs, results)), raw)
+        what = ' x '.join(map(str, inputs[0].shape))
+        if wrong:
+            raise UserError(f'{output} was not written, because in {runtime.name} it does not do '
+                            f'what the detector does: on an input of {what} {wrong}')
+        say(f'{runtime.name}, input {what}: {seen}')
 
 
 def _examples(graph, size, batch, divisor):

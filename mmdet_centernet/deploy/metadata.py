@@ -28,6 +28,9 @@ from mmdet_centernet.errors import UserError
 
 KEY = 'mmdet_centernet'
 FORMAT = 1
+#: Pixels that both sides of the input of a model of any size have at least: its heat map has to
+#: hold every peak.
+LEAST_SIDE = 64
 
 
 def dump(fields):

@@ -26,6 +26,7 @@ from mmdet_centernet.apis.exported_detector import ExportedDetector
 from mmdet_centernet.apis.inputs import images_of, read_image
 from mmdet_centernet.deploy import metadata
 from mmdet_centernet.deploy.evaluate import evaluate
+from mmdet_centernet.deploy.onnx_file import with_property
 from mmdet_centernet.errors import UserError
 
 # NNCF reports each use to Google Analytics, unless this is set before it is imported.
@@ -100,7 +101,7 @@ def quantize_file(source, place, files, say=print):
         from mmdet_centernet.deploy import openvino_file
         openvino_file.write(model, place, text)
     else:
-        onnx.helper.set_model_props(model, {metadata.KEY: text})
+        model = with_property(model, metadata.KEY, text)
         place.write_bytes(model.SerializeToString())
     after = ExportedDetector(place)
     images = [read_image(file) for file in files[:CHECKED_IMAGES]]

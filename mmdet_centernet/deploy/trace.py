@@ -4,9 +4,10 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from mmdet_centernet.deploy.graph import DetectionGraph
+from mmdet_centernet.deploy.metadata import LEAST_SIDE
 from mmdet_centernet.models.layers import DCNv2
 
-# Cells of the smallest feature map that a program of any size takes; it has to hold every peak.
+# Of ``divisor`` pixels each, in a row or column of the largest input of a program of any size.
 MOST_TILES = 512
 
 
@@ -83,8 +84,7 @@ def trace(
     cameras = dict(sizes)
     if shape is None:
         rows = 1 if graph.kind == 'uint8' else 2
-        # 64 px at least: the heat map has to hold 100 peaks.
-        least = -(-64 // divisor)
+        least = -(-LEAST_SIDE // divisor)
         tall, wide = (Dim(name, min=least, max=MOST_TILES) for name in ('rows', 'columns'))
         if tiled:
             module = TiledGraph(graph, divisor)
@@ -100,5 +100,5 @@ def trace(
 
 def example_shape(divisor: int) -> tuple[int, int]:
     """(height, width) of the example of a program of any size."""
-    side = max(divisor, 64)
+    side = max(divisor, LEAST_SIDE)
     return 2 * side, 3 * side

@@ -8,17 +8,13 @@ import tiny_project
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from spread_weights import spread_outputs
 
 from mmdet_centernet.apis import CenterNetInferencer, ExportedDetector
 from mmdet_centernet.deploy.export import export
 from mmdet_centernet.registry import MODELS
 
 PIXELS, OTHERS = 0.05, 1e-3
-# Of each branch: mean and deviation of what the network puts out.
-LEVELS = dict(
-    heatmap=(-1, 1), wh=(4, 1), offset=(0.5, 0.2), keypoint_displacement=(0, 2),
-    keypoint_heatmap=(-2, 1), keypoint_offset=(0.5, 0.2), depth=(-2, 0.3), dims=(2, 0.3),
-    orientation=(0, 1))
 PROJECTS = dict(detection=tiny_project, pose=pose_project, mono3d=mono3d_project)
 
 
@@ -26,18 +22,7 @@ def varied(config, size):
     """Weights of a random model whose outputs are far apart."""
     init_default_scope('mmdet')
     torch.manual_seed(0)
-    model = MODELS.build(config.model).eval()
-    noise = torch.randn(1, 3, *(side // 8 for side in size))
-    image = torch.nn.functional.interpolate(noise, scale_factor=8, mode='bilinear')
-    with torch.no_grad():
-        output = model(image, mode='tensor')[0][-1]
-        for name, branch in model.bbox_head.stacks[0].items():
-            mean, std = LEVELS[name]
-            factor = std / output[name].std((0, 2, 3))
-            last = branch[-1]
-            last.bias.copy_(mean + (last.bias - output[name].mean((0, 2, 3))) * factor)
-            last.weight *= factor[:, None, None, None]
-    return model.state_dict()
+    return spread_outputs(MODELS.build(config.model).eval(), size).state_dict()
 
 
 class Project:

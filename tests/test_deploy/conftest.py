@@ -13,8 +13,7 @@ from mmdet_centernet.registry import MODELS
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'test_tools'))
 import tiny_project  # noqa: E402
-
-LEVELS = dict(heatmap=(-1, 1), wh=(4, 1), offset=(0.5, 0.2))
+from spread_weights import spread_outputs  # noqa: E402
 
 
 @pytest.fixture(scope='session')
@@ -35,19 +34,11 @@ def weights(config, tmp_path_factory):
     init_default_scope('mmdet')
     torch.manual_seed(0)
     model = MODELS.build(Config.fromfile(config).model).eval()
-    noise = torch.nn.functional.interpolate(
-        torch.randn(1, 3, 8, 12), scale_factor=8, mode='bilinear')
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, DCNv2):
                 layer.conv_offset.weight.normal_(std=0.1)
-        output = model(noise, mode='tensor')[0][-1]
-        for name, branch in model.bbox_head.stacks[0].items():
-            mean, std = LEVELS[name]
-            factor = std / output[name].std((0, 2, 3))
-            last = branch[-1]
-            last.bias.copy_(mean + (last.bias - output[name].mean((0, 2, 3))) * factor)
-            last.weight *= factor[:, None, None, None]
+    spread_outputs(model, (64, 96))
     path = tmp_path_factory.mktemp('weights') / 'tiny.pth'
     torch.save(dict(state_dict=model.state_dict()), path)
     return path
