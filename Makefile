@@ -83,7 +83,7 @@ $(COMPILED_VENV)/.ready: $(SET_UP_FROM)
 	@echo '$(COMPILED_VENV) is ready.'
 
 demo: $(VENV)/.ready
-	@$(PY) tools/dataset_converters/tree_crowns.py
+	@$(PY) tools/demo_data/tree_crowns.py
 	@$(PY) tools/train.py configs/centernet_lite0_tree_crowns.py --work-dir $(WORK_DIR)
 	@$(PY) tools/test.py configs/centernet_lite0_tree_crowns.py \
 	  "$$(cat $(WORK_DIR)/last_checkpoint)" --work-dir $(WORK_DIR)
@@ -91,7 +91,7 @@ demo: $(VENV)/.ready
 	  "$$(cat $(WORK_DIR)/last_checkpoint)" --out-dir $(WORK_DIR)
 
 demo-pose: $(VENV)/.ready
-	@$(PY) tools/dataset_converters/figures.py
+	@$(PY) tools/demo_data/figures.py
 	@$(PY) tools/train.py configs/centernet_pose_lite0_figures.py --work-dir $(POSE_WORK_DIR)
 	@$(PY) tools/test.py configs/centernet_pose_lite0_figures.py \
 	  "$$(cat $(POSE_WORK_DIR)/last_checkpoint)" --work-dir $(POSE_WORK_DIR)
@@ -99,7 +99,7 @@ demo-pose: $(VENV)/.ready
 	  "$$(cat $(POSE_WORK_DIR)/last_checkpoint)" --out-dir $(POSE_WORK_DIR)
 
 demo-3d: $(VENV)/.ready
-	@$(PY) tools/dataset_converters/road_scenes.py
+	@$(PY) tools/demo_data/road_scenes.py
 	@$(PY) tools/train.py configs/centernet_mono3d_lite0_road_scenes.py \
 	  --work-dir $(MONO3D_WORK_DIR)
 	@$(PY) tools/test.py configs/centernet_mono3d_lite0_road_scenes.py \

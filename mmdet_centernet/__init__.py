@@ -10,8 +10,8 @@ Where torch or mmengine is not installed it does none of this: exported models r
 """
 from importlib.util import find_spec
 
-from ._versions import check_runtime_versions, check_versions
-from .version import __version__
+from mmdet_centernet.compat.versions import check_runtime_versions, check_versions
+from mmdet_centernet.version import __version__
 
 __all__ = ['__version__']
 
@@ -20,12 +20,14 @@ if find_spec('torch') is None or find_spec('mmengine') is None:
 else:
     check_versions()  # before anything that a wrong version could break
 
-    from ._checkpoint import allow_training_checkpoints
-    from ._mmcv_ext import ensure_mmcv_ext
+    from mmdet_centernet.compat.mmcv_ext import ensure_mmcv_ext
+    from mmdet_centernet.compat.safe_load import allow_training_checkpoints
+    from mmdet_centernet.ops.mmcv_ops import OPERATIONS
 
-    ensure_mmcv_ext()
+    ensure_mmcv_ext(OPERATIONS)
     allow_training_checkpoints()
 
-    from . import pretrained, registry
+    from mmdet_centernet import registry
+    from mmdet_centernet.checkpoints import pretrained
 
     __all__ += ['pretrained', 'registry']

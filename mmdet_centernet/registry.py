@@ -28,9 +28,10 @@ DATASETS = Registry(
 METRICS = Registry(
     'metric', parent=ROOT_METRICS, scope=SCOPE, locations=['mmdet_centernet.evaluation'])
 HOOKS = Registry(
-    'hook', parent=ROOT_HOOKS, scope=SCOPE, locations=['mmdet_centernet.hooks'])
+    'hook', parent=ROOT_HOOKS, scope=SCOPE, locations=['mmdet_centernet.engine.hooks'])
 VISUALIZERS = Registry(
     'visualizer', parent=ROOT_VISUALIZERS, scope=SCOPE,
     locations=['mmdet_centernet.visualization'])
 OPTIM_WRAPPERS = Registry(
-    'optim wrapper', parent=ROOT_OPTIM_WRAPPERS, scope=SCOPE, locations=['mmdet_centernet.optim'])
+    'optim wrapper', parent=ROOT_OPTIM_WRAPPERS, scope=SCOPE,
+    locations=['mmdet_centernet.engine.optim_wrapper'])

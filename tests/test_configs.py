@@ -15,8 +15,8 @@ from mmengine.registry import DefaultScope, Registry
 from mmengine.runner import Runner
 
 import mmdet_centernet.registry as ours
-from mmdet_centernet.apis.test_options import apply_test_options
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.inference.test_options import apply_test_options
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ALL = sorted(CONFIGS.rglob('*.py'))

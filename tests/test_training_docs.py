@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from test_configs import CONFIGS
 
-from mmdet_centernet.optim import CPUAmpOptimWrapper
+from mmdet_centernet.engine.optim_wrapper import CPUAmpOptimWrapper
 
 PAGE = (CONFIGS.parent / 'docs/training.md').read_text()
 

@@ -5,8 +5,10 @@ import sys
 
 import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable without compiled ops)
 
-from mmdet_centernet.apis import cli
-from mmdet_centernet.apis.pictures import write_pictures
+from mmdet_centernet import cli
+from mmdet_centernet.analysis.comparison import write_pictures
+from mmdet_centernet.engine.config import load_config
+from mmdet_centernet.engine.runner import use_cpu
 
 
 def parse_args(argv=None):
@@ -32,9 +34,9 @@ def parse_args(argv=None):
 def main(argv=None):
     """Paint as the command line says."""
     args = parse_args(argv)
-    config = cli.load_config(args.config, args.cfg_options)
+    config = load_config(args.config, args.cfg_options)
     if args.device == 'cpu':
-        cli.use_cpu()
+        use_cpu()
     pictures = list(write_pictures(config, args.checkpoint, args.out_dir, args.split,
                                    args.count, args.score_thr, args.kpt_thr, args.format))
     print(f'\n{len(pictures)} pictures of the {args.split} images, ground truth beside '

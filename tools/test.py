@@ -5,15 +5,19 @@ import sys
 
 import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable without compiled ops)
 
-from mmdet_centernet.apis import cli
-from mmdet_centernet.apis.test_options import (
+from mmdet_centernet import cli
+from mmdet_centernet.checkpoints.download import local_checkpoint
+from mmdet_centernet.checkpoints.read import checked_checkpoint
+from mmdet_centernet.engine.config import add_hook, load_config
+from mmdet_centernet.engine.runner import build_runner, close_hooks, set_up_device
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.inference.test_options import (
     PRECISIONS,
     RESOLUTIONS,
     TTA_CHOICES,
     FasterModelHook,
     apply_test_options,
 )
-from mmdet_centernet.errors import UserError
 
 
 def parse_args(argv=None):
@@ -61,25 +65,25 @@ def add_outputs(config, args):
 def main(argv=None):
     """Test as the command line says."""
     args = parse_args(argv)
-    config = cli.load_config(args.config, args.cfg_options, args.work_dir)
+    config = load_config(args.config, args.cfg_options, args.work_dir)
     for key in ('test_dataloader', 'test_cfg', 'test_evaluator'):
         if config.get(key) is None:
             raise UserError(f'config {args.config} has no {key}: it cannot be tested')
     apply_test_options(config, args.resolution, args.tta)
-    config.load_from, config.resume = cli.local_checkpoint(args.checkpoint), False
-    cli.checked_checkpoint(config.load_from)
+    config.load_from, config.resume = local_checkpoint(args.checkpoint), False
+    checked_checkpoint(config.load_from)
     add_outputs(config, args)
-    cli.set_up_device(config, args)
+    set_up_device(config, args)
     for hook in ('CheckNumClassesHook', 'SkeletonHook', 'CheckCheckpointHook',
                  'ProgressLineHook'):
-        cli.add_hook(config, f'mmdet_centernet.{hook}')
-    runner = cli.build_runner(config, args)
+        add_hook(config, f'mmdet_centernet.{hook}')
+    runner = build_runner(config, args)
     if args.optimize or args.precision != 'float32':
         runner.register_hook(FasterModelHook(args.optimize, args.precision))
     try:
         runner.test()
     finally:
-        cli.close_hooks(runner)
+        close_hooks(runner)
 
 
 if __name__ == '__main__':

@@ -7,9 +7,14 @@ import sys
 import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable without compiled ops)
 from mmengine.device import get_device
 
-from mmdet_centernet.apis import cli
-from mmdet_centernet.apis.inputs import is_local
+from mmdet_centernet import cli
+from mmdet_centernet.checkpoints.download import local_checkpoint
+from mmdet_centernet.checkpoints.read import checked_checkpoint
+from mmdet_centernet.engine.config import add_hook, load_config
+from mmdet_centernet.engine.runner import build_runner, close_hooks, rank_of, set_up_device
+from mmdet_centernet.engine.work_dir import latest_checkpoint, set_aside
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.io.inputs import is_local
 
 
 def parse_args(argv=None):
@@ -53,13 +58,13 @@ def choose_start(config, args, is_main):
     """Decide where weights come from, and keep an earlier run's checkpoints from being lost."""
     resume = args.resume
     if resume == 'auto' or (resume is None and config.get('resume')):
-        resume = cli.latest_checkpoint(config.work_dir) if resume or not config.get(
+        resume = latest_checkpoint(config.work_dir) if resume or not config.get(
             'load_from') else config.load_from
         if resume is None and is_main:
             print(f'nothing to resume in {config.work_dir}: training starts at the beginning')
     if resume is not None:
-        resume = cli.local_checkpoint(resume)
-        meta = cli.checked_checkpoint(resume)
+        resume = local_checkpoint(resume)
+        meta = checked_checkpoint(resume)
         if is_local(resume) and not {'epoch', 'iter'} <= meta.keys():
             raise UserError(f'checkpoint {resume} holds weights but no training state: start '
                             f'from its weights with --cfg-options load_from={resume}')
@@ -69,13 +74,13 @@ def choose_start(config, args, is_main):
             config.randomness = dict(config.get('randomness', {}), seed=meta['seed'])
         if is_main and is_local(resume):
             inside = os.path.dirname(os.path.abspath(resume)) == os.path.abspath(config.work_dir)
-            report(cli.set_aside(config.work_dir, resume if inside else None,
+            report(set_aside(config.work_dir, resume if inside else None,
                                  os.path.getmtime(resume) if inside else None))
         return
     config.resume = False
     start = config.get('load_from')
     if start:
-        start = config.load_from = cli.local_checkpoint(start)
+        start = config.load_from = local_checkpoint(start)
     if start and is_local(start):
         if not os.path.exists(start):
             raise UserError(
@@ -83,12 +88,12 @@ def choose_start(config, args, is_main):
                 'the checkpoint there (docs/weights.md: how to convert published ones), name '
                 'another with --cfg-options load_from=FILE, or start without one with '
                 '--cfg-options load_from=None')
-        cli.checked_checkpoint(start)
+        checked_checkpoint(start)
         if os.path.dirname(os.path.abspath(start)) == os.path.abspath(config.work_dir):
             raise UserError(f'load_from={start} lies in the work-dir, whose checkpoints the '
                             'training would replace: choose another --work-dir')
     if is_main:
-        report(cli.set_aside(config.work_dir))
+        report(set_aside(config.work_dir))
 
 
 def report(folder):
@@ -99,7 +104,7 @@ def report(folder):
 
 def resume_hint(args, config):
     """What to say after Ctrl-C."""
-    if cli.latest_checkpoint(config.work_dir) is None:
+    if latest_checkpoint(config.work_dir) is None:
         return 'stopped before the first checkpoint was saved'
     arguments = [a for a in sys.argv if not a.startswith('--resume')]
     if args.resume not in (None, 'auto'):
@@ -110,7 +115,7 @@ def resume_hint(args, config):
 def main(argv=None):
     """Train as the command line says."""
     args = parse_args(argv)
-    config = cli.load_config(args.config, args.cfg_options, args.work_dir)
+    config = load_config(args.config, args.cfg_options, args.work_dir)
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
         if not config.get(key):
             raise UserError(f'config {args.config} has no {key}: it cannot be trained')
@@ -118,20 +123,20 @@ def main(argv=None):
         config.randomness = dict(config.get('randomness', {}), seed=args.seed)
     if args.auto_scale_lr:
         scale_learning_rate(config)
-    cli.set_up_device(config, args)
+    set_up_device(config, args)
     if args.amp:
         use_mixed_precision(config)
-    choose_start(config, args, is_main=cli.rank_of(args.launcher)[0] == 0)
+    choose_start(config, args, is_main=rank_of(args.launcher)[0] == 0)
     for hook in ('CheckNumClassesHook', 'SkeletonHook', 'CheckCheckpointHook', 'CheckLossHook',
                  'ProgressLineHook'):
-        cli.add_hook(config, f'mmdet_centernet.{hook}')
-    runner = cli.build_runner(config, args)
+        add_hook(config, f'mmdet_centernet.{hook}')
+    runner = build_runner(config, args)
     try:
         runner.train()
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(resume_hint(args, config)) from stop
     finally:
-        cli.close_hooks(runner)
+        close_hooks(runner)
 
 
 if __name__ == '__main__':

@@ -1,9 +1,9 @@
 """Data sets and their transforms: annotation file to dict, in original pixels."""
-from .coco import CocoDataset
-from .coco_pose import CocoPoseDataset
-from .kitti import KittiMono3DDataset
-from .skeleton import parse_skeleton
-from .transforms import (
+from mmdet_centernet.datasets.coco import CocoDataset
+from mmdet_centernet.datasets.coco_pose import CocoPoseDataset
+from mmdet_centernet.datasets.kitti import KittiMono3DDataset
+from mmdet_centernet.datasets.skeleton import parse_skeleton
+from mmdet_centernet.datasets.transforms import (
     CenterAffine,
     CenterAffine3D,
     CenterPad,
@@ -15,8 +15,8 @@ from .transforms import (
     PackMono3DInputs,
     PackPoseInputs,
 )
-from .voc import VOCDataset
-from .zip_backend import ZipBackend
+from mmdet_centernet.datasets.voc import VOCDataset
+from mmdet_centernet.io.zip_backend import ZipBackend
 
 __all__ = [
     'CenterAffine', 'CenterAffine3D', 'CenterPad', 'CenterResize', 'CocoDataset',

@@ -6,10 +6,9 @@ import json
 from mmdet.datasets import CocoDataset as MMDetCocoDataset
 from mmdet.datasets.api_wrappers import COCO
 
+from mmdet_centernet.datasets.checks import CheckedDataset, box_fault, is_number, list_names
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.registry import DATASETS
-
-from .checks import CheckedDataset, box_fault, is_number, list_names
 
 # Annotations this narrow are left out, as MMDetection does, px.
 MIN_SIDE = 1

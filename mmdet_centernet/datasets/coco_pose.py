@@ -1,12 +1,11 @@
 """COCO-format data sets of objects with joints, checked."""
 import numpy as np
 
+from mmdet_centernet.datasets.checks import list_names
+from mmdet_centernet.datasets.coco import CocoDataset
+from mmdet_centernet.datasets.skeleton import COCO_SKELETON, parse_skeleton
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.registry import DATASETS
-
-from .checks import list_names
-from .coco import CocoDataset
-from .skeleton import COCO_SKELETON, parse_skeleton
 
 # What a config may say of the skeleton: the options of parse_skeleton.
 GIVEN_KEYS = ('keypoint_info', 'skeleton_info', 'flip_pairs', 'sigmas')

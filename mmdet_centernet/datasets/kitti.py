@@ -9,12 +9,11 @@ from mmdet.datasets.base_det_dataset import BaseDetDataset
 from mmengine.logging import print_log
 from PIL import Image, UnidentifiedImageError
 
+from mmdet_centernet.datasets.checks import CheckedDataset, box_fault, list_names
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.kitti_files import CLASSLESS, read_calib, read_objects, read_split
+from mmdet_centernet.io.kitti import CLASSLESS, read_calib, read_objects, read_split
 from mmdet_centernet.ops.camera import wrap_angle
 from mmdet_centernet.registry import DATASETS
-
-from .checks import CheckedDataset, box_fault, list_names
 
 DATA_PREFIX = dict(img='training/image_2/', label='training/label_2/', calib='training/calib/')
 # Types whose objects look much like those of a class, and the class (None: of every class).

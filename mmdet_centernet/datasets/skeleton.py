@@ -3,9 +3,8 @@ import math
 import re
 from collections.abc import Mapping
 
+from mmdet_centernet.datasets.checks import is_number, list_names
 from mmdet_centernet.errors import UserError
-
-from .checks import is_number, list_names
 
 # RGB: what a left and a right joint and what lies between them are painted with.
 LEFT, RIGHT, MIDDLE = (0, 255, 0), (255, 128, 0), (51, 153, 255)

@@ -4,10 +4,9 @@ import xml.etree.ElementTree as ET
 
 from mmdet.datasets import VOCDataset as MMDetVOCDataset
 
+from mmdet_centernet.datasets.checks import CheckedDataset, box_fault, list_names
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.registry import DATASETS
-
-from .checks import CheckedDataset, box_fault, list_names
 
 BOX_KEYS = ('xmin', 'ymin', 'xmax', 'ymax')
 

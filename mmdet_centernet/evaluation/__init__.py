@@ -1,5 +1,5 @@
 """Metrics: predictions to numbers. Boxes are evaluated by MMDetection's own metrics."""
-from .coco_keypoint_metric import CocoKeypointMetric
-from .kitti_metric import KittiMetric
+from mmdet_centernet.evaluation.coco_keypoint_metric import CocoKeypointMetric
+from mmdet_centernet.evaluation.kitti_metric import KittiMetric
 
 __all__ = ['CocoKeypointMetric', 'KittiMetric']

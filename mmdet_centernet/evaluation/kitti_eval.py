@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmdet_centernet.errors import UserError
-
-from .rotated_overlap import (
+from mmdet_centernet.evaluation.rotated_overlap import (
     bev_overlaps,
     ground_boxes,
     image_coverage,
@@ -117,7 +116,8 @@ def evaluate(labels, results, classes, iou_sets=('official', 'strict'), recall_p
     0 over 0 in the kit, and here the best at the thresholds below it.
 
     Args:
-        labels, results (Sequence[KittiObjects]): of each image; see ``kitti_files``.
+        labels, results (Sequence[KittiObjects]): of each image; see
+            :mod:`mmdet_centernet.io.kitti`.
         classes (Sequence[str]): to be evaluated.
         iou_sets (Sequence[str]): keys of ``IOU_SETS``.
         recall_points (Sequence[int]): 11, 40 or both.

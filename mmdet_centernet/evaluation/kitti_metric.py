@@ -10,10 +10,14 @@ from rich.file_proxy import FileProxy
 from rich.progress import track
 
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.kitti_files import KittiObjects, read_objects, read_split, write_objects
+from mmdet_centernet.evaluation.kitti_eval import (
+    RECALL_POINTS,
+    evaluate,
+    format_tables,
+    least_overlaps,
+)
+from mmdet_centernet.io.kitti import KittiObjects, read_objects, read_split, write_objects
 from mmdet_centernet.registry import METRICS
-
-from .kitti_eval import RECALL_POINTS, evaluate, format_tables, least_overlaps
 
 # What is taken of predictions -> the width of a row, 0 for a number each.
 FIELDS = dict(bboxes=4, scores=0, labels=0, bboxes_3d=7, alpha=0)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .camera import wrap_angle
+from mmdet_centernet.ops.camera import wrap_angle
 
 BIN_CENTERS = (-math.pi / 2, math.pi / 2)
 OVERLAP = math.pi / 6

@@ -1,13 +1,13 @@
 """Drawing. Nothing here knows a model."""
-from .birds_eye import draw_birds_eye
-from .boxes_3d import draw_boxes_3d
-from .heatmaps import heatmap_overlay, heatmap_to_image
-from .mono3d_panel import mono3d_panel
-from .mono3d_visualizer import Mono3DLocalVisualizer
-from .panels import detection_panel, match_boxes, save_figure
-from .people import PoseStyle, draw_people, joint_heat, joints_overlay
-from .pose_panel import pose_panel
-from .pose_visualizer import PoseLocalVisualizer
+from mmdet_centernet.visualization.birds_eye import draw_birds_eye
+from mmdet_centernet.visualization.boxes_3d import draw_boxes_3d
+from mmdet_centernet.visualization.heatmaps import heatmap_overlay, heatmap_to_image
+from mmdet_centernet.visualization.mono3d_panel import mono3d_panel
+from mmdet_centernet.visualization.mono3d_visualizer import Mono3DLocalVisualizer
+from mmdet_centernet.visualization.panels import detection_panel, match_boxes, save_figure
+from mmdet_centernet.visualization.people import PoseStyle, draw_people, joint_heat, joints_overlay
+from mmdet_centernet.visualization.pose_panel import pose_panel
+from mmdet_centernet.visualization.pose_visualizer import PoseLocalVisualizer
 
 __all__ = [
     'Mono3DLocalVisualizer', 'PoseLocalVisualizer', 'PoseStyle', 'detection_panel',

@@ -5,7 +5,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
 from matplotlib.ticker import MultipleLocator
 
-from .boxes_3d import camera_center, corners_of
+from mmdet_centernet.visualization.boxes_3d import camera_center, corners_of
 
 #: What outlines of the ground truth look like.
 TRUTH_OUTLINE = '#14181d'

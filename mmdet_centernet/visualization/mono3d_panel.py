@@ -3,9 +3,17 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .birds_eye import TRUTH_OUTLINE, draw_birds_eye
-from .boxes_3d import draw_boxes_3d, texts_of
-from .panels import FOUND, MISSED, TRUTH, WRONG, Triptych, legend, match_by_class
+from mmdet_centernet.visualization.birds_eye import TRUTH_OUTLINE, draw_birds_eye
+from mmdet_centernet.visualization.boxes_3d import draw_boxes_3d, texts_of
+from mmdet_centernet.visualization.panels import (
+    FOUND,
+    MISSED,
+    TRUTH,
+    WRONG,
+    Triptych,
+    legend,
+    match_by_class,
+)
 
 _DPI = 120
 _PANEL_WIDTH, _PANEL_HEIGHT = 900, 340  # of one photo in the picture, px at most

@@ -8,10 +8,10 @@ from mmdet.visualization import DetLocalVisualizer
 from mmdet.visualization.palette import get_palette
 from mmengine.dist import master_only
 
-from ..errors import UserError
-from ..registry import VISUALIZERS
-from .birds_eye import TRUTH_OUTLINE, draw_birds_eye
-from .boxes_3d import draw_boxes_3d, texts_of
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.registry import VISUALIZERS
+from mmdet_centernet.visualization.birds_eye import TRUTH_OUTLINE, draw_birds_eye
+from mmdet_centernet.visualization.boxes_3d import draw_boxes_3d, texts_of
 
 _DPI = 100
 # Smaller images are enlarged by whole numbers, so that texts in them can be read.

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from .heatmaps import HEAT, heatmap_overlay, top_of
+from mmdet_centernet.visualization.heatmaps import HEAT, heatmap_overlay, top_of
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 FOUND, WRONG, MISSED = '#2fd6a3', '#ff8c1a', '#ff4fa3'

@@ -6,7 +6,7 @@ from matplotlib import colormaps
 from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.patches import Circle
 
-from .heatmaps import blend, top_of
+from mmdet_centernet.visualization.heatmaps import blend, top_of
 
 _DARK = '#101418'
 # Radius of a joint, as a share of the longer side of its person, and of the image at most.

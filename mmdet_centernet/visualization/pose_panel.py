@@ -1,9 +1,9 @@
 """A panel that shows what a pose estimator saw."""
 import numpy as np
 
-from .heatmaps import top_of
-from .panels import Triptych, box_ious, legend, match_by_class
-from .people import PoseStyle, draw_people, joints_overlay
+from mmdet_centernet.visualization.heatmaps import top_of
+from mmdet_centernet.visualization.panels import Triptych, box_ious, legend, match_by_class
+from mmdet_centernet.visualization.people import PoseStyle, draw_people, joints_overlay
 
 _MOST_NAMES = 8  # of joints that are written below a panel
 # Area of a person over that of the box: MMPose's estimate where annotations have no area.

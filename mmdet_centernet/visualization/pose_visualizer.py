@@ -6,11 +6,11 @@ from mmdet.visualization import DetLocalVisualizer
 from mmdet.visualization.palette import get_palette
 from mmengine.dist import master_only
 
-from ..errors import UserError
-from ..registry import VISUALIZERS
-from .heatmaps import heatmap_to_image
-from .panels import draw_boxes, label_of
-from .people import PoseStyle, draw_people, joint_heat, joints_overlay
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.registry import VISUALIZERS
+from mmdet_centernet.visualization.heatmaps import heatmap_to_image
+from mmdet_centernet.visualization.panels import draw_boxes, label_of
+from mmdet_centernet.visualization.people import PoseStyle, draw_people, joint_heat, joints_overlay
 
 # Width of a box's lines: a share of the image's longer side, and points at least.
 _OF_IMAGE, _THINNEST = 0.002, 0.7

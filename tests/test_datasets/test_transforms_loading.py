@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from mmdet_centernet.datasets.transforms import CenterAffine, LoadImage, loading
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.image_file import is_truncated
+from mmdet_centernet.io.image import is_truncated
 
 
 def smooth(height=40, width=60, channels=3):

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import shapely
 
-from mmdet_centernet.kitti_files import KittiObjects
+from mmdet_centernet.io.kitti import KittiObjects
 
 LIMITS = dict(easy=(40, 0, .15), moderate=(25, 1, .3), hard=(25, 2, .5))
 OFFICIAL = dict(Car=dict(image=.7, ground=.5, space=.5),

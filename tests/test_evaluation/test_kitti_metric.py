@@ -18,7 +18,7 @@ from rich.file_proxy import FileProxy
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.evaluation import KittiMetric, kitti_metric
-from mmdet_centernet.kitti_files import read_objects, write_objects
+from mmdet_centernet.io.kitti import read_objects, write_objects
 
 # Odd, so that one of two processes is padded.
 IMAGES = 61

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmdet_centernet.optim import CPUAmpOptimWrapper
+from mmdet_centernet.engine.optim_wrapper import CPUAmpOptimWrapper
 
 HEIGHT, WIDTH = 64, 96
 CLASSES, JOINTS, IMAGES, OBJECTS = 2, 3, 4, 3

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mmdet_centernet.checkpoints.pretrained import find_pretrained
 from mmdet_centernet.models.backbones import EfficientNetLite
 from mmdet_centernet.models.backbones.efficientnet_lite import SameConv2d
-from mmdet_centernet.pretrained import find_pretrained
 
 MILITARY_UNIFORM = 652  # class of ImageNet
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # RGB, of ImageNet

@@ -18,7 +18,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 from model_helpers import build, samples
 
-from mmdet_centernet.apis.convert_checkpoint import SOURCES, convert, write_checkpoint
+from mmdet_centernet.checkpoints.convert import SOURCES, convert, write_checkpoint
 from mmdet_centernet.ops.deform_conv import modulated_deform_conv2d
 from mmdet_centernet.registry import TRANSFORMS
 

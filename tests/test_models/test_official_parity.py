@@ -16,8 +16,8 @@ from mmengine.runner import load_checkpoint
 from parity_weights import FOLDER, assert_equals_official, seeded_input, seeded_state_dict
 from torch.nn import functional as F
 
-from mmdet_centernet.apis.convert_checkpoint import convert, write_checkpoint
-from mmdet_centernet.apis.parameter_names import BRANCHES
+from mmdet_centernet.checkpoints.convert import convert, write_checkpoint
+from mmdet_centernet.checkpoints.parameter_names import BRANCHES
 from mmdet_centernet.models.test_time_augs import CenterNetTTAModel
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

@@ -18,8 +18,8 @@ from test_test_time_augs import (
     test_config,
 )
 
-from mmdet_centernet.apis.test_options import SCALES
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.inference.test_options import SCALES
 
 JOINTS, PAIRS, PLACES = 3, [(0, 2)], [2, 1, 0]
 HEAD = dict(type='mmdet_centernet.CenterNetPoseHead', num_keypoints=JOINTS, in_channels=8,

@@ -12,9 +12,9 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 from test_ops.test_soft_nms import soft_nms_by_loops
 
-from mmdet_centernet.apis.test_options import SCALES, apply_test_options
 from mmdet_centernet.datasets.transforms import CenterPad
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.inference.test_options import SCALES, apply_test_options
 from mmdet_centernet.models.test_time_augs import CenterNetTTAModel
 
 NUM_CLASSES, STRIDE, MAX_PER_IMG = 3, 4, 30

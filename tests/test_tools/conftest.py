@@ -3,7 +3,7 @@ import pytest
 import tiny_project
 from mmengine.logging import MMLogger
 
-from mmdet_centernet.apis import cli
+from mmdet_centernet import cli
 
 
 @pytest.fixture(scope='session')

@@ -7,8 +7,8 @@ from mmdet.registry import MODELS as MMDET_MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmdet_centernet.apis import convert_checkpoint
-from mmdet_centernet.apis.checkpoint import read_checkpoint
+from mmdet_centernet.checkpoints import convert
+from mmdet_centernet.checkpoints.read import read_checkpoint
 from mmdet_centernet.datasets.skeleton import COCO_SKELETON
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.ops.deform_conv import modulated_deform_conv2d
@@ -73,7 +73,7 @@ def test_converted_model_computes_the_same(tool, theirs, tmp_path, capsys, monke
         classes=CLASSES, palette=[(1, 2, 3), (4, 5, 6)])
     assert [p.name for p in (tmp_path / 'new').iterdir()] == ['dst.pth']
 
-    ours = convert_checkpoint._build_model(Config.fromfile(config))
+    ours = convert._build_model(Config.fromfile(config))
     ours.load_state_dict(written['state_dict'], strict=True)
     ours.eval()
     images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(5))
@@ -92,13 +92,13 @@ def test_names_of_mmcv_before_1_3(theirs):
     old = OrderedDict((k.replace('.conv.conv_offset.', '.conv_offset.'), v)
                       for k, v in model.state_dict().items())
     assert old.keys() != model.state_dict().keys()
-    source = convert_checkpoint.recognise(old)
+    source = convert.recognise(old)
     assert {source.rename(k) for k in old} == {source.rename(k) for k in model.state_dict()}
 
 
 def test_our_own_checkpoint_is_recognised_and_slimmed(tool, tmp_path, capsys):
     config = write_config(tmp_path, use_dcn=False)
-    ours = convert_checkpoint._build_model(Config.fromfile(config))
+    ours = convert._build_model(Config.fromfile(config))
     torch.save(dict(state_dict={f'module.{k}': v for k, v in ours.state_dict().items()},
                     ema_state_dict={}, optimizer={}), tmp_path / 'src.pth')
     assert tool(TOOL, config, tmp_path / 'src.pth', tmp_path / 'dst.pth') == 0
@@ -151,14 +151,14 @@ def test_target_must_look_like_a_checkpoint(tool, tmp_path, capsys):
 ])
 def test_names_of_classes(tmp_path, meta, extra, expected):
     config = Config.fromfile(write_config(tmp_path, extra=extra))
-    found = convert_checkpoint.dataset_meta(meta, config, 2)
+    found = convert.dataset_meta(meta, config, 2)
     assert (found and found['classes']) == expected
 
 
 def test_names_of_a_data_set_class(tmp_path):
     config = Config.fromfile(write_config(tmp_path, extra=(
         "test_dataloader = dict(dataset=dict(type='mmdet_centernet.CocoDataset'))")))
-    assert convert_checkpoint.dataset_meta({}, config, 80)['classes'][0] == 'person'
+    assert convert.dataset_meta({}, config, 80)['classes'][0] == 'person'
 
 
 PAIR = ("metainfo=dict(classes=('stick', ), sigmas=[.1, .2], keypoint_info={"
@@ -178,7 +178,7 @@ PAIR = ("metainfo=dict(classes=('stick', ), sigmas=[.1, .2], keypoint_info={"
 def test_names_of_joints(tmp_path, meta, data, num_keypoints, expected):
     config = Config.fromfile(write_config(tmp_path, extra=(
         f"test_dataloader = dict(dataset=dict(type='mmdet_centernet.CocoPoseDataset', {data}))")))
-    found = convert_checkpoint.dataset_meta(meta, config, 1, num_keypoints)
+    found = convert.dataset_meta(meta, config, 1, num_keypoints)
     assert (found and (found['classes'][0], found.get('num_keypoints'))) == expected
     if found:
         assert {'classes'} <= found.keys() <= {'classes', 'palette', *COCO_SKELETON}
@@ -202,11 +202,11 @@ def test_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, 'save', full)
     with pytest.raises(UserError, match='dst.pth cannot be written: No space left on device'):
-        convert_checkpoint.write_checkpoint({}, tmp_path / 'dst.pth')
+        convert.write_checkpoint({}, tmp_path / 'dst.pth')
     assert [p.name for p in tmp_path.iterdir()] == ['dst.pth']
     assert (tmp_path / 'dst.pth').read_bytes() == b'precious'
 
 
 def test_unknown_names_raise():
     with pytest.raises(UserError, match='x.weight, y.weight'):
-        convert_checkpoint.recognise(['x.weight', 'y.weight'])
+        convert.recognise(['x.weight', 'y.weight'])

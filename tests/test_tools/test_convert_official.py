@@ -16,9 +16,9 @@ from mmdet.models.backbones import ResNet
 from mmengine.config import Config
 from parity_weights import FOLDER
 
-from mmdet_centernet.apis import convert_checkpoint
-from mmdet_centernet.apis.checkpoint import read_checkpoint
-from mmdet_centernet.apis.convert_checkpoint import hint_for
+from mmdet_centernet.checkpoints import convert
+from mmdet_centernet.checkpoints.convert import hint_for
+from mmdet_centernet.checkpoints.read import read_checkpoint
 from mmdet_centernet.errors import UserError
 
 TOOL = 'model_converters/convert_checkpoint.py'
@@ -162,7 +162,7 @@ def test_what_the_original_cannot_express(tool, tmp_path, capsys, config, option
     if 'filters' in str(options):
         settings.model.neck.num_deconv_filters = (64, 32, 16)
         settings.model.bbox_head.in_channels = 16
-    state = convert_checkpoint._build_empty_model(settings).state_dict()
+    state = convert._build_empty_model(settings).state_dict()
     torch.save(dict(state_dict=filled({k: v.shape for k, v in state.items()})),
                tmp_path / 'ours.pth')
     assert tool(TOOL, CONFIGS / config, tmp_path / 'ours.pth', tmp_path / 'back.pth', '--to',

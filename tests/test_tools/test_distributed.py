@@ -15,7 +15,7 @@ from mmengine.registry import HOOKS, init_default_scope
 from mmengine.structures import InstanceData
 from tiny_project import ROOT, load_tool, write_config
 
-from mmdet_centernet.apis.cli import load_config
+from mmdet_centernet.engine.config import load_config
 from mmdet_centernet.registry import MODELS
 
 

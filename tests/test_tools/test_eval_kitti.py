@@ -1,4 +1,4 @@
-"""tools/analysis/eval_kitti.py, called as its command line calls it."""
+"""tools/analysis_tools/eval_kitti.py, called as its command line calls it."""
 import json
 import re
 import sys
@@ -11,9 +11,9 @@ import kitti_reference  # noqa: E402
 import numpy as np  # noqa: E402
 
 from mmdet_centernet.evaluation.kitti_eval import evaluate, format_tables  # noqa: E402
-from mmdet_centernet.kitti_files import read_objects, write_objects  # noqa: E402
+from mmdet_centernet.io.kitti import read_objects, write_objects  # noqa: E402
 
-TOOL = 'analysis/eval_kitti.py'
+TOOL = 'analysis_tools/eval_kitti.py'
 CLASSES = ('Pedestrian', 'Car', 'Cyclist')
 IMAGES = 40
 

@@ -1,4 +1,4 @@
-"""tools/deploy/export.py: a file that works, or one sentence and no file."""
+"""tools/deployment/export.py: a file that works, or one sentence and no file."""
 import re
 
 import pytest
@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 
 from mmdet_centernet.registry import MODELS
 
-TOOL = 'deploy/export.py'
+TOOL = 'deployment/export.py'
 
 
 

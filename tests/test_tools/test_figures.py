@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/figures.py'
+TOOL = Path(__file__).parents[2] / 'tools/demo_data/figures.py'
 sys.path.insert(0, str(TOOL.parent))
 spec = importlib.util.spec_from_file_location('figures', TOOL)
 figures = importlib.util.module_from_spec(spec)

@@ -10,7 +10,7 @@ import torch
 from matplotlib.colors import to_rgb
 from mono3d_project import HEIGHT, WIDTH, camera
 
-from mmdet_centernet.apis.pictures import overlaps_from_above
+from mmdet_centernet.analysis.comparison import overlaps_from_above
 from mmdet_centernet.visualization.panels import MISSED, WRONG
 
 ZOOM = 4  # by which small images are enlarged

@@ -1,4 +1,4 @@
-"""tools/analysis/oracle.py, called as its command line calls it, and what it measures."""
+"""tools/analysis_tools/oracle.py, called as its command line calls it, and what it measures."""
 import json
 import pickle
 import re
@@ -7,11 +7,11 @@ import pytest
 import torch
 from tiny_project import write_config, write_data
 
-from mmdet_centernet.apis import cli
-from mmdet_centernet.apis.oracle import Experiment, measure
+from mmdet_centernet.analysis.oracle import Experiment, measure
+from mmdet_centernet.engine.config import load_config
 from mmdet_centernet.models import CenterNet
 
-TOOL = 'analysis/oracle.py'
+TOOL = 'analysis_tools/oracle.py'
 AP = 'coco/bbox_mAP'
 
 
@@ -37,7 +37,7 @@ def load(config):
     """The config, with further lines."""
     def load(extra=''):
         config.write_text(config.read_text() + extra)
-        return cli.load_config(str(config))
+        return load_config(str(config))
     return load
 
 
@@ -76,7 +76,7 @@ def test_combinations_with_a_network(tool, trained, capsys):
 
 def dumped(config, checkpoint, parts, path):
     """The predictions of the last row."""
-    config = cli.load_config(str(config))
+    config = load_config(str(config))
     config.test_evaluator = [dict(type='mmdet.DumpDetResults', out_file_path=str(path))]
     measure(config, checkpoint, parts)
     return [each['pred_instances'] for each in pickle.loads(path.read_bytes())]

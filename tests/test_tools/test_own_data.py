@@ -11,8 +11,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from tiny_project import CLASSES, HEIGHT, ROOT, WIDTH, write_data
 
-from mmdet_centernet.apis import cli
-from mmdet_centernet.apis.oracle import Experiment, measure
+from mmdet_centernet.analysis.oracle import Experiment, measure
+from mmdet_centernet.engine.config import load_config
 
 BLOCKS = re.findall(r'```python\n(.+?)```', (ROOT / 'docs/own_data.md').read_text(), re.S)
 ANNOTATION = """<annotation><size><width>{w}</width><height>{h}</height><depth>3</depth></size>
@@ -57,7 +57,7 @@ def load(text, data, folder):
     assert text.count("'./") == 1 and text.count("'data/mine/'") == 1
     (folder / 'mine.py').write_text(text.replace("'./", f"'{ROOT}/configs/").replace(
         "'data/mine/'", f"'{data}/'"))
-    config = cli.load_config(str(folder / 'mine.py'))
+    config = load_config(str(folder / 'mine.py'))
     for loader in (config.train_dataloader, config.test_dataloader):
         loader.update(num_workers=0, persistent_workers=False)
     return config
@@ -104,7 +104,7 @@ def test_ways_to_load_images(tmp_path, monkeypatch, text, pack):
     pack(data)
     Path('mine.py').write_text(BLOCKS[0].replace("'./", f"'{ROOT}/configs/"))
     Path('fast.py').write_text(text)
-    config = cli.load_config('fast.py')
+    config = load_config('fast.py')
     init_default_scope('mmdet')
     for loader, count in ((config.train_dataloader, 8), (config.val_dataloader, 1)):
         loader.update(num_workers=0, persistent_workers=False)

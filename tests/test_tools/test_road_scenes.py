@@ -9,9 +9,9 @@ import pytest
 import shapely
 from shapely.geometry import Polygon
 
-from mmdet_centernet.kitti_files import read_calib, read_objects, read_split
+from mmdet_centernet.io.kitti import read_calib, read_objects, read_split
 
-TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/road_scenes.py'
+TOOL = Path(__file__).parents[2] / 'tools/demo_data/road_scenes.py'
 sys.path.insert(0, str(TOOL.parent))
 spec = importlib.util.spec_from_file_location('road_scenes', TOOL)
 road_scenes = importlib.util.module_from_spec(spec)

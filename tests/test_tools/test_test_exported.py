@@ -1,4 +1,4 @@
-"""tools/deploy/test_exported.py and what it calls, with models that find what was drawn."""
+"""tools/deployment/test_exported.py and what it calls, with models that find what was drawn."""
 import json
 import pickle
 import re
@@ -13,11 +13,11 @@ from mmengine.config import Config
 from tiny_project import CLASSES, write_config, write_data
 
 from mmdet_centernet.apis import ExportedDetector
-from mmdet_centernet.deploy import evaluate as module
-from mmdet_centernet.deploy.evaluate import evaluate
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.export import evaluate as module
+from mmdet_centernet.export.evaluate import evaluate
 
-TOOL = 'deploy/test_exported.py'
+TOOL = 'deployment/test_exported.py'
 
 
 @pytest.fixture(scope='module')

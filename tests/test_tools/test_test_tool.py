@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_project import HEIGHT, WIDTH, write_config, write_data
 
-from mmdet_centernet.apis.checkpoint import read_checkpoint
+from mmdet_centernet.checkpoints.read import read_checkpoint
 
 
 def last_error(capsys):

@@ -8,7 +8,10 @@ from mmengine.device import utils as device_utils
 from mmengine.runner import Runner
 from tiny_project import write_config, write_data
 
-from mmdet_centernet.apis import cli
+from mmdet_centernet import cli
+from mmdet_centernet.engine.config import load_config
+from mmdet_centernet.engine.runner import ConsoleFilter, use_cpu
+from mmdet_centernet.engine.work_dir import latest_checkpoint, set_aside
 
 
 def last_error(capsys):
@@ -30,7 +33,7 @@ def test_training_writes_checkpoints_and_says_how_far_it_is(tool, tiny_data, tmp
 
 
 def test_default_work_dir_is_named_after_the_config(tiny_data, tmp_path):
-    config = cli.load_config(str(write_config(tmp_path, tiny_data, 'named.py')))
+    config = load_config(str(write_config(tmp_path, tiny_data, 'named.py')))
     assert config.work_dir == 'work_dirs/named'
 
 
@@ -44,7 +47,7 @@ def test_mixed_precision_on_the_cpu(tool, tiny_data, tmp_path):
 
 
 def test_mixed_precision_computes_in_bfloat16(tiny_data):
-    from mmdet_centernet.optim import CPUAmpOptimWrapper
+    from mmdet_centernet.engine.optim_wrapper import CPUAmpOptimWrapper
     layer = torch.nn.Linear(2, 2)
     wrapper = CPUAmpOptimWrapper(optimizer=torch.optim.SGD(layer.parameters(), lr=0.1))
     with wrapper.optim_context(layer):
@@ -169,8 +172,8 @@ def test_set_aside_twice_gives_two_folders(tmp_path):
     for _ in range(2):
         (tmp_path / 'a.pth').write_bytes(b'x')
         os.utime(tmp_path / 'a.pth', (1e9, 1e9))
-        folders.append(cli.set_aside(tmp_path))
-    assert folders[0] != folders[1] and cli.set_aside(tmp_path) is None
+        folders.append(set_aside(tmp_path))
+    assert folders[0] != folders[1] and set_aside(tmp_path) is None
 
 
 def test_load_from_inside_the_work_dir_is_refused(tool, trained, capsys):
@@ -240,10 +243,10 @@ def test_resume_needs_a_training_state(tool, tiny_data, tmp_path, capsys):
 def test_resume_after_the_work_dir_moved(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('/no/longer/there/epoch_3.pth')
     (tmp_path / 'epoch_3.pth').write_bytes(b'x')
-    assert cli.latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_3.pth')
+    assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_3.pth')
     (tmp_path / 'epoch_3.pth').unlink()
     with pytest.raises(ValueError, match='epoch_3.pth, which is gone'):
-        cli.latest_checkpoint(tmp_path)
+        latest_checkpoint(tmp_path)
 
 
 def test_interrupt_says_how_to_go_on(tool, trained, tmp_path, monkeypatch, capsys):
@@ -292,7 +295,7 @@ def test_gpu_that_is_not_there(tool, tiny_data, tmp_path, capsys):
 def test_device_cpu_overrules_a_gpu(monkeypatch):
     monkeypatch.setattr(device_utils, 'DEVICE', 'cuda')
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0')
-    cli.use_cpu()
+    use_cpu()
     assert get_device() == 'cpu'
 
 
@@ -302,6 +305,6 @@ def test_console_leaves_the_environment_to_the_file():
                                    None, function)
         return record
 
-    keep = cli.ConsoleFilter()
+    keep = ConsoleFilter()
     assert not keep.filter(record('runner', '_log_env'))
     assert keep.filter(record('checkpoint_hook', 'after_train_epoch'))

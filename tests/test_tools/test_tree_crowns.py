@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/tree_crowns.py'
+TOOL = Path(__file__).parents[2] / 'tools/demo_data/tree_crowns.py'
 sys.path.insert(0, str(TOOL.parent))
 spec = importlib.util.spec_from_file_location('tree_crowns', TOOL)
 tree_crowns = importlib.util.module_from_spec(spec)
@@ -200,7 +200,7 @@ def test_foreign_folder_is_left_alone(make_wheel, tmp_path):
     out = tmp_path / 'trees'
     out.mkdir()
     (out / 'mine.txt').write_text('x')
-    with pytest.raises(tree_crowns.ConversionError, match='was not made by this tool'):
+    with pytest.raises(tree_crowns.UserError, match='was not made by this tool'):
         tree_crowns.make_dataset(out, make_wheel(), **OPTIONS)
     assert (out / 'mine.txt').read_text() == 'x'
     (out / 'mine.txt').unlink()
@@ -224,7 +224,7 @@ PNG = 'deepforest/data/SOAP_061.png'
 def test_wrong_wheel_leaves_nothing(make_wheel, tmp_path, wheel, words):
     path = make_wheel(**wheel)
     before = set(tmp_path.rglob('*'))
-    with pytest.raises(tree_crowns.ConversionError, match=words) as error:
+    with pytest.raises(tree_crowns.UserError, match=words) as error:
         tree_crowns.make_dataset(tmp_path / 'trees', path, **OPTIONS)
     assert '\n' not in str(error.value)
     assert set(tmp_path.rglob('*')) == before
@@ -234,7 +234,7 @@ def test_failure_keeps_the_old_data(make_wheel, tmp_path):
     out = tmp_path / 'trees'
     tree_crowns.make_dataset(out, make_wheel(), **OPTIONS)
     before = tree(out)
-    with pytest.raises(tree_crowns.ConversionError):
+    with pytest.raises(tree_crowns.UserError):
         tree_crowns.make_dataset(out, make_wheel(leave_out=PNG), tile=120)
     assert tree(out) == before
 
@@ -244,7 +244,7 @@ def test_broken_download(make_wheel, tmp_path, keep):
     path = make_wheel()
     data = path.read_bytes()
     path.write_bytes(data[:int(keep * len(data)) if isinstance(keep, float) else keep])
-    with pytest.raises(tree_crowns.ConversionError, match='not a readable wheel.*download'):
+    with pytest.raises(tree_crowns.UserError, match='not a readable wheel.*download'):
         tree_crowns.make_dataset(tmp_path / 'trees', path)
     assert not (tmp_path / 'trees').exists()
 
@@ -254,7 +254,7 @@ def test_flipped_bit(make_wheel, tmp_path):
     data = bytearray(path.read_bytes())
     data[data.index(b'IDAT') + 1000] ^= 1
     path.write_bytes(data)
-    with pytest.raises(tree_crowns.ConversionError, match='is damaged .*download'):
+    with pytest.raises(tree_crowns.UserError, match='is damaged .*download'):
         tree_crowns.make_dataset(tmp_path / 'trees', path)
 
 
@@ -263,14 +263,14 @@ def test_flipped_bit(make_wheel, tmp_path):
     (dict(min_visible=0), '--min-visible'), (dict(min_visible=1.1), '--min-visible'),
     (dict(val_grid=(0, 2)), '--val-grid'), (dict(wheel='no.whl'), '--wheel no.whl')])
 def test_options_out_of_range(tmp_path, options, words):
-    with pytest.raises(tree_crowns.ConversionError, match=words):
+    with pytest.raises(tree_crowns.UserError, match=words):
         tree_crowns.make_dataset(tmp_path / 'trees', **options)
     assert not any(tmp_path.iterdir())
 
 
 def test_no_pip(tmp_path, monkeypatch):
     monkeypatch.setattr(tree_crowns.importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(tree_crowns.ConversionError, match='has no pip.*--wheel FILE'):
+    with pytest.raises(tree_crowns.UserError, match='has no pip.*--wheel FILE'):
         tree_crowns.make_dataset(tmp_path / 'trees')
     assert not any(tmp_path.iterdir())
 

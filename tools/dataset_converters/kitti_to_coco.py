@@ -22,9 +22,9 @@ import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable witho
 
 import numpy as np
 
-from mmdet_centernet.apis import cli
+from mmdet_centernet import cli
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.kitti_files import CLASSLESS, read_calib, read_objects, read_split
+from mmdet_centernet.io.kitti import CLASSLESS, read_calib, read_objects, read_split
 
 # In the original's order: ids count from 1.
 CATEGORIES = ('Pedestrian', 'Car', 'Cyclist', 'Van', 'Truck', 'Person_sitting', 'Tram', 'Misc',

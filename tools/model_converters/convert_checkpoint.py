@@ -8,8 +8,8 @@ import sys
 
 import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable without compiled ops)
 
-from mmdet_centernet.apis import cli
-from mmdet_centernet.apis.convert_checkpoint import (
+from mmdet_centernet import cli
+from mmdet_centernet.checkpoints.convert import (
     check_target,
     colour_note,
     convert,
@@ -17,6 +17,7 @@ from mmdet_centernet.apis.convert_checkpoint import (
     to_official,
     write_checkpoint,
 )
+from mmdet_centernet.engine.config import load_config
 from mmdet_centernet.errors import UserError
 
 
@@ -50,7 +51,7 @@ def main(argv=None):
         raise UserError('three paths are needed, CONFIG SRC DST, not '
                         f'{len(args.paths)}; {describe(without_config[0])}')
     config_path, source_path, target = args.paths
-    config = cli.load_config(config_path, args.cfg_options)
+    config = load_config(config_path, args.cfg_options)
     check_target(target, source_path)
     checkpoint, source = convert(config, source_path)
     note = colour_note(config, source, back=bool(args.to))

@@ -1,4 +1,4 @@
-# Synthetic figures with seven joints, drawn by tools/dataset_converters/figures.py. Names, links
+# Synthetic figures with seven joints, drawn by tools/demo_data/figures.py. Names, links
 # and pairs of left and right come from the annotation file.
 dataset_type = 'mmdet_centernet.CocoPoseDataset'
 data_root = 'data/figures/'

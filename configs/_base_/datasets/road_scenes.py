@@ -1,5 +1,5 @@
 # As kitti_3dop.py for road scenes in KITTI's layout, drawn by
-# tools/dataset_converters/road_scenes.py.
+# tools/demo_data/road_scenes.py.
 _base_ = './kitti_3dop.py'
 
 data_root = 'data/road_scenes/'

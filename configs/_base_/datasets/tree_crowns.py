@@ -1,4 +1,4 @@
-# Tree crowns in aerial photos, one class; made by tools/dataset_converters/tree_crowns.py.
+# Tree crowns in aerial photos, one class; made by tools/demo_data/tree_crowns.py.
 # Tests on the validation photo. The harder test (two photos of other forests):
 #   tools/test.py CONFIG CHECKPOINT --cfg-options \
 #     test_dataloader.dataset.ann_file=annotations/test.json \

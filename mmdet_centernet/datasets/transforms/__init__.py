@@ -1,9 +1,13 @@
 """Transforms of an image and all its annotations together, with one homography."""
-from .affine import CenterAffine, CenterPad, CenterResize
-from .color import ColorJitterPCA
-from .keypoints import LoadKeypoints, PackPoseInputs
-from .loading import LoadImage
-from .mono3d import CenterAffine3D, LoadBoxes3D, PackMono3DInputs
+from mmdet_centernet.datasets.transforms.affine import CenterAffine, CenterPad, CenterResize
+from mmdet_centernet.datasets.transforms.color import ColorJitterPCA
+from mmdet_centernet.datasets.transforms.keypoints import LoadKeypoints, PackPoseInputs
+from mmdet_centernet.datasets.transforms.loading import LoadImage
+from mmdet_centernet.datasets.transforms.mono3d import (
+    CenterAffine3D,
+    LoadBoxes3D,
+    PackMono3DInputs,
+)
 
 __all__ = [
     'CenterAffine', 'CenterAffine3D', 'CenterPad', 'CenterResize', 'ColorJitterPCA',

@@ -8,6 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmdet.structures.bbox import autocast_box_type
 
+from mmdet_centernet.datasets.transforms.encoded_image import EncodedImage, size_of
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.ops.affine import (
     FITS,
@@ -21,8 +22,6 @@ from mmdet_centernet.ops.affine import (
     warp_points,
 )
 from mmdet_centernet.registry import TRANSFORMS
-
-from .encoded_image import EncodedImage, size_of
 
 # Entries of a sample that have one row per object. Dropping an object drops its row of each.
 PER_OBJECT_KEYS = (

@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.image_file import REDUCTIONS, decode_image
+from mmdet_centernet.io.image import REDUCTIONS, decode_image
 
 # Tag of the orientation in EXIF data, and its values: which of x and y of the picture run
 # against the stored ones, and from which value on the sides change places.

@@ -6,11 +6,10 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmengine.logging import print_log
 
+from mmdet_centernet.datasets.transforms.encoded_image import EncodedImage, size_of
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.image_file import JPEG_START, decode_image
+from mmdet_centernet.io.image import JPEG_START, decode_image
 from mmdet_centernet.registry import TRANSFORMS
-
-from .encoded_image import EncodedImage, size_of
 
 
 @TRANSFORMS.register_module()

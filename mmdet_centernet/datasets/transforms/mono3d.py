@@ -6,13 +6,12 @@ from mmcv.transforms.utils import cache_randomness
 from mmdet.datasets.transforms import PackDetInputs
 from mmdet.structures.bbox import autocast_box_type
 
+from mmdet_centernet.datasets.transforms.affine import CenterWarp, check_fit, check_size, cut_boxes
+from mmdet_centernet.datasets.transforms.encoded_image import size_of
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.ops.affine import center_warp, fit_zoom, flip_warp, warp_boxes
 from mmdet_centernet.ops.camera import wrap_angle
 from mmdet_centernet.registry import TRANSFORMS
-
-from .affine import CenterWarp, check_fit, check_size, cut_boxes
-from .encoded_image import size_of
 
 # Numbers of a 3D box: x, y, z, h, w, l, rotation_y.
 BOX_3D = 7

@@ -30,7 +30,7 @@ class CenterNetTTAModel(BaseTTAModel):
     what the detector itself predicts.
 
     The data come from a pipeline that ends in ``TestTimeAug``, with one entry per scale:
-    :func:`mmdet_centernet.apis.test_options.apply_test_options` writes it.
+    :func:`mmdet_centernet.inference.test_options.apply_test_options` writes it.
 
     Args:
         module (dict | nn.Module): the detector, or its config.

@@ -1,0 +1,1 @@
+"""Analysis of data and models: the oracle, figures of detections."""

@@ -1,0 +1,1 @@
+"""Checkpoints: read, download, load, recognize and convert them."""

@@ -1,0 +1,36 @@
+"""Fill a model with all of a checkpoint's weights."""
+import os
+
+from mmdet_centernet.checkpoints.convert import hint_for
+from mmdet_centernet.checkpoints.download import fetch
+from mmdet_centernet.checkpoints.read import load_state, read_checkpoint, state_dict_of
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.io.inputs import is_local
+
+
+def load_weights(model, weights):
+    """Fill a model from a checkpoint, every tensor of it.
+
+    Args:
+        model (nn.Module): The config's.
+        weights (str | Path): A checkpoint file or its http(s) address.
+
+    Returns:
+        dict: The checkpoint's ``meta``, empty if there is none.
+
+    Raises:
+        UserError: If the file cannot be read or does not fit.
+    """
+    weights = os.fspath(weights)
+    path = weights if is_local(weights) else fetch(weights)
+    content = read_checkpoint(path)
+    state = state_dict_of(content, f'checkpoint {weights}')
+    outcome = load_state(model, state)
+    if not outcome.complete:
+        hint = hint_for(state)
+        if hint:
+            raise UserError(f"checkpoint {weights} is not of the config's model: {hint}")
+        raise UserError(f"checkpoint {weights} is not of the config's model: "
+                        f'{outcome.differences()}; use the config that it was trained with')
+    meta = content.get('meta')
+    return meta if isinstance(meta, dict) else {}

@@ -1,0 +1,1 @@
+"""Compatibility: version checks, the stand-in for mmcv's compiled module, safe loading."""

@@ -1,0 +1,1 @@
+"""Training and testing: hooks, the optimizer wrapper, the runner, loading of configs."""

@@ -1,0 +1,1 @@
+"""Detection in images: the inferencers and their options."""
