@@ -226,7 +226,7 @@ def test_an_address_is_fetched_and_read_as_data(tool, trained, tmp_path, capsys,
               'https://x.org/good.pth': work / 'epoch_2.pth'}
     monkeypatch.setattr(
         torch.hub, 'download_url_to_file',
-        lambda address, path: shutil.copy(served[address], path))
+        lambda address, path, hash_prefix: shutil.copy(served[address], path))
     assert tool('test.py', config, 'https://x.org/evil.pth', '--work-dir', tmp_path / 'w') == 1
     error = capsys.readouterr().err
     assert error.startswith('error: checkpoint ') and 'not plain data' in error
