@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmdet_centernet.checkpoints.load import load_weights
 from mmdet_centernet.engine.hooks.skeleton_hook import fit_skeleton
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.evaluation.rotated_overlap import bev_overlaps
+from mmdet_centernet.ops.boxes_numpy import pairwise_bev_overlaps
 from mmdet_centernet.registry import MODELS
 from mmdet_centernet.visualization import (
     PoseStyle,
@@ -144,7 +144,7 @@ def _figure(image, info, seen, metainfo, title, kpt_thr):
     if 'bboxes_3d' in pred:
         truth['bboxes_3d'] = true_boxes_3d(info)
         return mono3d_panel(
-            image, truth, pred, overlaps_from_above(pred['bboxes_3d'], truth['bboxes_3d']),
+            image, truth, pred, pairwise_bev_overlaps(pred['bboxes_3d'], truth['bboxes_3d']),
             heatmap_to_image(centers, **place), info['cam2img'], title, classes)
     if 'keypoints' not in pred:
         return detection_panel(image, truth, pred, heatmap_to_image(centers, **place), title,
@@ -156,20 +156,6 @@ def _figure(image, info, seen, metainfo, title, kpt_thr):
         heat = joint_heat(heatmaps['keypoint_heatmap'], PoseStyle.of(metainfo, num_keypoints))
     return pose_panel(image, truth, pred, heatmap_to_image(heat, **place), title, metainfo,
                       kpt_thr)
-
-
-def overlaps_from_above(pred, truth):
-    """Intersection over union of each pair of boxes, seen from above.
-
-    Args:
-        pred (ndarray[N, 7]): x, y, z, h, w, l, rotation_y in the camera frame.
-        truth (ndarray[M, 7]): Likewise.
-
-    Returns:
-        ndarray[N, M]
-    """
-    pairs = np.repeat(pred, len(truth), axis=0), np.tile(truth, (len(pred), 1))
-    return bev_overlaps(*pairs).reshape(len(pred), len(truth))
 
 
 def write_pictures(config, checkpoint_path, out_dir, split='val', count=6, score_thr=0.25,

@@ -11,11 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.evaluation.rotated_overlap import (
+from mmdet_centernet.ops.boxes_numpy import (
     bev_overlaps,
+    box_overlaps,
     ground_boxes,
-    image_coverage,
-    image_overlaps,
     intersection_areas,
     overlaps_3d,
 )
@@ -243,8 +242,8 @@ def _coverage(truth, found):
     covered = np.zeros(len(found.image))
     for region, detection in _pairs(truth.image, found.image, regions,
                                     np.arange(len(found.image))):
-        np.maximum.at(covered, detection, image_coverage(
-            found.bboxes[detection], truth.bboxes[region]))
+        np.maximum.at(covered, detection, box_overlaps(
+            found.bboxes[detection], truth.bboxes[region], 'iof', aligned=True))
     return covered
 
 
@@ -298,7 +297,7 @@ class _ClassTask:
             boxes, others = found.boxes_3d[j], truth.boxes_3d[i]
             shared = intersection_areas(ground_boxes(boxes), ground_boxes(others))
             for kind, values in (
-                    ('2d', image_overlaps(found.bboxes[j], truth.bboxes[i])),
+                    ('2d', box_overlaps(found.bboxes[j], truth.bboxes[i], aligned=True)),
                     ('bev', bev_overlaps(boxes, others, shared)),
                     ('3d', overlaps_3d(boxes, others, shared))):
                 enough = values > least[kind][0]

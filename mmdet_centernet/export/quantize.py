@@ -26,6 +26,7 @@ from mmdet_centernet.errors import UserError
 from mmdet_centernet.export.evaluate import evaluate
 from mmdet_centernet.export.onnx import with_property
 from mmdet_centernet.io.inputs import images_of, read_image
+from mmdet_centernet.ops.boxes_numpy import box_overlaps
 from mmdet_centernet.runtime import metadata
 from mmdet_centernet.runtime.detector import Detector
 
@@ -243,7 +244,7 @@ def fault(expected, found):
         for box, label in zip(one['bboxes'][sure], one['labels'][sure], strict=True):
             same = other['bboxes'][(other['labels'] == label)
                                    & (other['scores'] >= CONFIDENT / 2)]
-            again += bool((_ious(box, same) > SAME_IOU).any())
+            again += bool((box_overlaps(box[None], same) > SAME_IOU).any())
     if not total:
         return None, (f'nothing scores {CONFIDENT} in them, so that there was nothing to compare '
                       'by')
@@ -251,14 +252,6 @@ def fault(expected, found):
     if again < FOUND_AGAIN * total:
         return f'only {again} of {total} detections that score {CONFIDENT} were found again', seen
     return None, seen
-
-
-def _ious(box, boxes):
-    """Overlaps [N] of a box [4] with others [N, 4]."""
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    both = sides.clip(0).prod(axis=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    return both / np.maximum(areas - both, 1e-6)
 
 
 class _Inputs:

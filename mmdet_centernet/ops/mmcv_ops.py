@@ -1,9 +1,8 @@
 """Operations of mmcv's compiled module, with its names and signatures, on this package's."""
 from torch import Tensor
 
-from mmdet_centernet.ops.nms import box_overlaps
-from mmdet_centernet.ops.nms import nms as plain_nms
-from mmdet_centernet.ops.soft_nms import METHODS, soft_nms
+from mmdet_centernet.ops.boxes import METHODS, box_overlaps, soft_nms
+from mmdet_centernet.ops.boxes import nms as plain_nms
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.ops.affine import fit_warp, pad_warp
+from mmdet_centernet.ops.boxes_numpy import nms
 from mmdet_centernet.runtime.backends import one_line, open_model
 from mmdet_centernet.runtime.metadata import LEAST_SIDE, parse
 
@@ -239,7 +240,8 @@ class Detector:
         decoded = {name: values[:count] for name, values in decoded.items()}
         kept = np.arange(count)
         if cfg.get('nms'):
-            kept = suppress(decoded['bboxes'], decoded['scores'], decoded['labels'], cfg['nms'])
+            kept = nms_by_config(
+                decoded['bboxes'], decoded['scores'], decoded['labels'], cfg['nms'])
         kept = kept[:cfg.get('max_per_img') or 100]
         return {name: values[kept] for name, values in decoded.items()}
 
@@ -303,8 +305,8 @@ def _normalise(image, options):
     return np.ascontiguousarray(image.transpose(2, 0, 1))
 
 
-def suppress(bboxes, scores, labels, cfg):
-    """Greedy non-maximum suppression of one image's boxes.
+def nms_by_config(bboxes, scores, labels, cfg):
+    """Suppress one image's boxes as the ``nms`` of a ``test_cfg`` says.
 
     Args:
         bboxes (ndarray[N, 4]): xyxy.
@@ -322,24 +324,8 @@ def suppress(bboxes, scores, labels, cfg):
     if cfg.get('type') != 'nms':
         raise UserError(f"nms of type {cfg.get('type')!r} is not for exported models: export a "
                         "config with dict(type='nms', iou_threshold=0.5), or without")
-    x1, y1, x2, y2 = bboxes.T
-    areas = (x2 - x1) * (y2 - y1)
-    left = np.argsort(-scores, kind='stable')
-    kept = []
-    while len(left):
-        best, rest = left[0], left[1:]
-        kept.append(best)
-        width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
-        height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
-        shared = width.clip(min=0) * height.clip(min=0)
-        union = areas[best] + areas[rest] - shared
-        # Boxes without an area share none, and may have no union to divide by.
-        overlap = np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
-        goes = overlap > cfg['iou_threshold']
-        if not cfg.get('class_agnostic'):
-            goes &= labels[rest] == labels[best]
-        left = rest[~goes]
-    return np.array(kept, np.int64)
+    return nms(bboxes, scores, cfg['iou_threshold'],
+               None if cfg.get('class_agnostic') else labels)
 
 
 def _dataset_meta(metadata):

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
+from mmdet_centernet.ops.boxes_numpy import box_overlaps
 from mmdet_centernet.visualization.heatmaps import HEAT, heatmap_overlay, top_of
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
@@ -19,25 +20,6 @@ TRUTH = '#ffe14d'
 _PANEL_PIXELS = 620  # width of one photo in the picture
 _DPI = 120
 _SMALLEST_TEXT = 4.0  # points; smaller text cannot be read and is left out
-
-
-def box_ious(pred, truth):
-    """Intersection over union of every pair of boxes.
-
-    Args:
-        pred (ndarray[N, 4]): xyxy.
-        truth (ndarray[M, 4]): xyxy.
-
-    Returns:
-        ndarray[N, M]: 0 for boxes without area.
-    """
-    corner_min = np.maximum(pred[:, None, :2], truth[None, :, :2])
-    corner_max = np.minimum(pred[:, None, 2:], truth[None, :, 2:])
-    inter = np.prod(np.clip(corner_max - corner_min, 0, None), axis=2)
-    area_pred = np.prod(pred[:, 2:] - pred[:, :2], axis=1)
-    area_truth = np.prod(truth[:, 2:] - truth[:, :2], axis=1)
-    union = area_pred[:, None] + area_truth[None] - inter
-    return np.divide(inter, union, out=np.zeros_like(inter, dtype=np.float64), where=union > 0)
 
 
 def match_boxes(pred, truth, iou_threshold=0.5):
@@ -51,7 +33,7 @@ def match_boxes(pred, truth, iou_threshold=0.5):
     Returns:
         ndarray[N]: int64, index of the matched ground-truth box, -1 if none.
     """
-    return match(box_ious(pred, truth), iou_threshold)
+    return match(box_overlaps(pred, truth), iou_threshold)
 
 
 def match(likeness, threshold):
@@ -211,7 +193,7 @@ def detection_panel(image, truth, pred, heatmap, title='', class_names=()):
         Figure: See :func:`save_figure`.
     """
     panels = Triptych(image.shape[:2], title)
-    matches = match_by_class(box_ious(pred['bboxes'], truth['bboxes']), pred, truth)
+    matches = match_by_class(box_overlaps(pred['bboxes'], truth['bboxes']), pred, truth)
     panels.add_truth(image, truth, matches, 'boxes')
     panels.add_predictions(image, pred, truth, matches, 'boxes', 'IoU ≥ 0.5', class_names)
     panels.add_center_heatmap(image, heatmap)

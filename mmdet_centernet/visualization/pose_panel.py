@@ -1,8 +1,9 @@
 """A panel that shows what a pose estimator saw."""
 import numpy as np
 
+from mmdet_centernet.ops.boxes_numpy import box_overlaps
 from mmdet_centernet.visualization.heatmaps import top_of
-from mmdet_centernet.visualization.panels import Triptych, box_ious, legend, match_by_class
+from mmdet_centernet.visualization.panels import Triptych, legend, match_by_class
 from mmdet_centernet.visualization.people import PoseStyle, draw_people, joints_overlay
 
 _MOST_NAMES = 8  # of joints that are written below a panel
@@ -58,7 +59,7 @@ def pose_panel(image, truth, pred, heat, title='', dataset_meta=None, kpt_thr=0.
     meta = dataset_meta or {}
     num_keypoints = pred['keypoints'].shape[1]
     style = PoseStyle.of(meta, num_keypoints)
-    likeness, criterion = box_ious(pred['bboxes'], truth['bboxes']), 'IoU ≥ 0.5'
+    likeness, criterion = box_overlaps(pred['bboxes'], truth['bboxes']), 'IoU ≥ 0.5'
     if len(meta.get('sigmas', ())) == num_keypoints:
         likeness = np.where(
             (truth['keypoints_visible'] > 0).any(axis=1),

@@ -4,8 +4,7 @@ import torch
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.task_modules.suppression import suppress
-from mmdet_centernet.ops.nms import nms
-from mmdet_centernet.ops.soft_nms import soft_nms
+from mmdet_centernet.ops.boxes import nms, soft_nms
 
 NMS = dict(type='nms', iou_threshold=0.5)
 SOFT_NMS = dict(type='soft_nms', iou_threshold=0.5, sigma=0.5, min_score=0.01,

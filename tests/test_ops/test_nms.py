@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmdet_centernet.ops import nms as nms_module
-from mmdet_centernet.ops.nms import box_overlaps, nms
+from mmdet_centernet.ops import boxes as boxes_module
+from mmdet_centernet.ops.boxes import box_overlaps, nms
 
 RECORDED = json.loads((Path(__file__).parents[1] / 'data' / 'mmcv_ops.json').read_text())
 
@@ -92,7 +92,7 @@ def test_blocks_change_nothing(monkeypatch):
     scores = torch.randint(0, 9, (200, ), generator=generator) / 8
     whole = nms(boxes, scores, 0.4)
     for size in (1, 7, 64):
-        monkeypatch.setattr(nms_module, 'BLOCK_SIZE', size)
+        monkeypatch.setattr(boxes_module, 'BLOCK_SIZE', size)
         assert torch.equal(nms(boxes, scores, 0.4), whole)
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmdet_centernet.ops.nms import nms
-from mmdet_centernet.ops.soft_nms import METHODS, soft_nms
+from mmdet_centernet.ops.boxes import METHODS, nms, soft_nms
 
 RECORDED = json.loads((Path(__file__).parents[1] / 'data' / 'mmcv_ops.json').read_text())
 

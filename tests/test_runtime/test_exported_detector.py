@@ -28,9 +28,9 @@ from mmdet_centernet.models.dense_heads import (
     CenterNetMono3DHead,
     CenterNetPoseHead,
 )
-from mmdet_centernet.ops.nms import nms
+from mmdet_centernet.ops.boxes import nms
 from mmdet_centernet.runtime import backends
-from mmdet_centernet.runtime.detector import suppress
+from mmdet_centernet.runtime.detector import nms_by_config
 
 TASKS = ('detection', 'pose', 'mono3d')
 PAD = dict(type='CenterPad', pad_mask=31, pad_value=[0, 0, 0], scale=1.0)
@@ -344,7 +344,7 @@ def test_suppression_equals_the_torch_one(agnostic):
         scores = np.sort(rng.integers(0, 9, count) / 8).astype(np.float32)[::-1].copy()
         labels = rng.integers(0, 3, count)
         apart = boxes if agnostic else boxes + labels[:, None] * 1000
-        kept = suppress(boxes, scores, labels, dict(
+        kept = nms_by_config(boxes, scores, labels, dict(
             type='nms', iou_threshold=0.3, class_agnostic=agnostic))
         expected = nms(torch.from_numpy(apart.astype(np.float64)), torch.from_numpy(scores), 0.3)
         assert kept.tolist() == expected.tolist() and kept.dtype == np.int64
@@ -353,7 +353,7 @@ def test_suppression_equals_the_torch_one(agnostic):
 def test_an_overlap_of_the_threshold_itself_stays():
     boxes = np.array([[0, 0, 2, 1], [0, 0, 1, 1]], np.float32)
     for threshold, left in ((0.5, [0, 1]), (0.49, [0])):
-        assert suppress(boxes, np.ones(2), np.zeros(2), dict(
+        assert nms_by_config(boxes, np.ones(2), np.zeros(2), dict(
             type='nms', iou_threshold=threshold)).tolist() == left
 
 

@@ -10,7 +10,6 @@ import torch
 from matplotlib.colors import to_rgb
 from mono3d_project import HEIGHT, WIDTH, camera
 
-from mmdet_centernet.analysis.comparison import overlaps_from_above
 from mmdet_centernet.visualization.panels import MISSED, WRONG
 
 ZOOM = 4  # by which small images are enlarged
@@ -83,14 +82,3 @@ def test_demo_pictures(tool, project, tmp_path):
             above = picture[:2 * rows, half:]  # without its legend
             assert count_near(above, MISSED) > 100
             assert (count_near(above, WRONG) > 100) == is_found
-
-
-def test_overlaps_of_all_pairs():
-    """Of boxes that are not turned, moved along their length."""
-    boxes = np.tile([0., 1.6, 10, 1.5, 2, 4, 0], (3, 1))
-    boxes[:, 0] = 0, 1, 20
-    expected = [[1, 3 / 5, 0], [2 / 6, 3 / 5, 0]]
-    np.testing.assert_allclose(
-        overlaps_from_above(boxes[:1] + [[0], [2]] * np.eye(7)[:1], boxes), expected)
-    assert overlaps_from_above(boxes[:0], boxes).shape == (0, 3)
-    assert overlaps_from_above(boxes, boxes[:0]).shape == (3, 0)

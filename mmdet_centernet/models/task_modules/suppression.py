@@ -4,7 +4,7 @@ from mmcv.ops import batched_nms
 from torch import Tensor
 
 from ...errors import UserError
-from ...ops.soft_nms import soft_nms
+from ...ops.boxes import soft_nms
 
 SOFT_NMS_OPTIONS = {'iou_threshold', 'sigma', 'min_score', 'method', 'offset'}
 
@@ -19,7 +19,7 @@ def suppress(
         scores (Tensor[N]): of the detections.
         labels (Tensor[N]): int64.
         cfg (dict): ``type``, and its options. ``'soft_nms'`` is
-            :func:`mmdet_centernet.ops.soft_nms.soft_nms`, ``'nms'`` is mmcv's
+            :func:`mmdet_centernet.ops.boxes.soft_nms`, ``'nms'`` is mmcv's
             ``batched_nms``. With ``class_agnostic=True`` all classes are taken as one.
         max_num (int, optional): the most detections returned.
 

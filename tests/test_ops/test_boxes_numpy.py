@@ -1,4 +1,4 @@
-"""Shared areas of turned boxes, against shapely, and what holds for all of them."""
+"""Overlaps of boxes: by hand, of rotated ones against shapely, and what holds for all of them."""
 import math
 
 import numpy as np
@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import Polygon
 
-from mmdet_centernet.evaluation.rotated_overlap import (
+from mmdet_centernet.ops import boxes as boxes_torch
+from mmdet_centernet.ops.boxes_numpy import (
     bev_overlaps,
+    box_overlaps,
     ground_boxes,
-    image_coverage,
-    image_overlaps,
     intersection_areas,
+    nms,
     overlaps_3d,
+    pairwise_bev_overlaps,
 )
 from mmdet_centernet.ops.camera import box_corners
 
@@ -40,6 +42,11 @@ def random_boxes(rng, count, spread=4.0):
     return np.column_stack((
         rng.uniform(-spread, spread, (count, 2)), rng.uniform(.3, 5, (count, 2)),
         rng.uniform(-math.pi, math.pi, count)))
+
+
+def random_image_boxes(rng, count):
+    corners = rng.integers(0, 20, (count, 2))
+    return np.hstack((corners, corners + rng.integers(1, 15, (count, 2))))
 
 
 def inner_point(boxes, along, across):
@@ -182,8 +189,12 @@ def test_more_pairs_than_are_taken_at_a_time_and_none():
     assert intersection_areas(empty[:, :5], empty[:, :5]).shape == (0, )
     for overlaps in (bev_overlaps, overlaps_3d):
         assert overlaps(empty, empty).shape == (0, )
-    for overlaps in (image_overlaps, image_coverage):
-        assert overlaps(empty[:, :4], empty[:, :4]).shape == (0, )
+    for mode in ('iou', 'iof'):
+        assert box_overlaps(empty[:, :4], empty[:, :4], mode, aligned=True).shape == (0, )
+        for count in (0, 3):
+            boxes = np.ones((count, 4))
+            assert box_overlaps(empty[:, :4], boxes, mode).shape == (0, count)
+            assert box_overlaps(boxes, empty[:, :4], mode).shape == (count, 0)
 
 
 def test_the_orientation_is_that_of_the_corners():
@@ -271,7 +282,56 @@ def test_overlaps_in_the_image_by_hand():
     boxes = np.array([[0, 0, 10, 20]] * 6)
     others = np.array([[0, 0, 10, 20], [5, 0, 15, 20], [10, 0, 20, 20], [2, 5, 4, 10],
                        [3, 3, 3, 9], [8, 2, 4, 9]])
-    np.testing.assert_allclose(image_overlaps(boxes, others), [1, 1 / 3, 0, .05, 0, 0])
-    np.testing.assert_allclose(image_overlaps(others, boxes), [1, 1 / 3, 0, .05, 0, 0])
-    np.testing.assert_allclose(image_coverage(boxes, others), [1, .5, 0, .05, 0, 0])
-    np.testing.assert_allclose(image_coverage(others, boxes), [1, .5, 0, 1, 0, 0])
+    for mode, expected, reverse in (
+            ('iou', [1, 1 / 3, 0, .05, 0, 0], [1, 1 / 3, 0, .05, 0, 0]),
+            ('iof', [1, .5, 0, .05, 0, 0], [1, .5, 0, 1, 0, 0])):
+        for first, second, values in ((boxes, others, expected), (others, boxes, reverse)):
+            np.testing.assert_allclose(
+                box_overlaps(first, second, mode, aligned=True), values)
+            np.testing.assert_allclose(box_overlaps(first, second, mode).diagonal(), values)
+    with pytest.raises(ValueError, match="mode is 'giou'"):
+        box_overlaps(boxes, others, 'giou')
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_box_overlaps_and_nms_equal_those_of_tensors(dtype):
+    rng = np.random.default_rng(3)
+    for count in (0, 1, 60):
+        boxes = random_image_boxes(rng, count).astype(dtype)
+        others = random_image_boxes(rng, 20).astype(dtype)
+        scores = rng.integers(0, 9, count) / 8
+        tensors = [torch.from_numpy(values) for values in (boxes, others)]
+        for mode in ('iou', 'iof'):
+            overlaps = box_overlaps(boxes, others, mode)
+            assert overlaps.dtype == dtype
+            np.testing.assert_array_equal(
+                overlaps, boxes_torch.box_overlaps(*tensors, mode).numpy())
+        np.testing.assert_array_equal(
+            nms(boxes, scores, .3),
+            boxes_torch.nms(tensors[0], torch.from_numpy(scores), .3).numpy())
+
+
+def test_box_overlaps_in_the_precision_of_the_boxes():
+    boxes = np.array([[0, 0, 3, 7], [1, 0, 3, 6]])
+    for dtype, result in ((np.int64, np.float64), (np.float16, np.float32),
+                          (np.float32, np.float32), (np.float64, np.float64)):
+        overlaps = box_overlaps(boxes.astype(dtype), boxes.astype(dtype))
+        assert overlaps.dtype == result
+        np.testing.assert_allclose(overlaps[0, 1], 12 / 21, rtol=1e-6)
+
+
+def test_nms_takes_each_class_by_itself():
+    boxes = np.array([[0., 0, 10, 10], [0, 0, 10, 9], [0, 0, 9, 9], [20, 20, 30, 30]])
+    scores = np.array([.5, .9, .7, .8])
+    assert nms(boxes, scores, .5).tolist() == [1, 3]
+    assert nms(boxes, scores, .5, np.array([0, 1, 0, 1])).tolist() == [1, 3, 2]
+
+
+def test_pairwise_bev_overlaps_of_boxes_moved_along_their_length():
+    boxes = np.tile([0., 1.6, 10, 1.5, 2, 4, 0], (3, 1))
+    boxes[:, 0] = 0, 1, 20
+    expected = [[1, 3 / 5, 0], [2 / 6, 3 / 5, 0]]
+    np.testing.assert_allclose(
+        pairwise_bev_overlaps(boxes[:1] + [[0], [2]] * np.eye(7)[:1], boxes), expected)
+    assert pairwise_bev_overlaps(boxes[:0], boxes).shape == (0, 3)
+    assert pairwise_bev_overlaps(boxes, boxes[:0]).shape == (3, 0)
