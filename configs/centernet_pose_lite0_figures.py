@@ -14,7 +14,7 @@ model = dict(
         num_classes=1,
         num_keypoints=7,
         # Learnt around the centres, not only there, the joints' places come much sooner.
-        coder=dict(dense_displacement=True),
+        dense_displacement=True,
         loss_wh=dict(loss_weight=0.3)))
 # What is tested is the average of the weights over some 250 steps.
 custom_hooks = [

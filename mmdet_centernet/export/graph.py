@@ -30,21 +30,18 @@ class DetectionGraph(nn.Module):
         self.kind = kind
         self.flip = flip
         self.raw = raw
-        head, preprocessor = model.bbox_head, model.data_preprocessor
+        preprocessor = model.data_preprocessor
         self.swap = getattr(preprocessor, '_channel_conversion', False)
         self.normalise = getattr(preprocessor, '_enable_normalize', False)
         if self.normalise:
             self.register_buffer('mean', preprocessor.mean.reshape(3, 1, 1))
             self.register_buffer('std', preprocessor.std.reshape(3, 1, 1))
-        cfg = head.test_cfg or {}
-        self.topk = cfg.get('topk', cfg.get('max_per_img', 100))
-        self.kernel = cfg.get('local_maximum_kernel', 3)
         self.output_names: list[str] = []
 
     @property
     def has_camera(self) -> bool:
         """Whether detections need the image's camera."""
-        return 'depth' in self.model.bbox_head.stacks[-1] and not self.raw
+        return bool(self.model.bbox_head.image_inputs) and not self.raw
 
     def forward(self, image: Tensor, cam2img: Tensor | None = None) -> tuple[Tensor, ...]:
         """Detections, best first, K = ``topk`` per image.
@@ -55,7 +52,7 @@ class DetectionGraph(nn.Module):
 
         Returns:
             tuple[Tensor, ...]: ``bboxes`` [B, K, 4] (xyxy, px of the input), ``scores`` [B, K],
-            ``labels`` [B, K] and what else the task's coder decodes.
+            ``labels`` [B, K] and what else the properties decode.
         """
         if self.kind == 'uint8':
             image = image.permute(0, 3, 1, 2).float()
@@ -70,10 +67,7 @@ class DetectionGraph(nn.Module):
         if self.flip:
             output = head.merge_flipped(output)
         if not self.raw:
-            camera = {} if cam2img is None else dict(cam2img=cam2img)
-            output = head.coder.decode(
-                **output, **camera, topk=self.topk,
-                local_maximum_kernel=self.kernel)._asdict()
+            output = head.decode(output, {} if cam2img is None else dict(cam2img=cam2img))
         self.output_names = list(output)
         return tuple(output.values())
 

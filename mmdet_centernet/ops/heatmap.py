@@ -185,6 +185,36 @@ def find_cell_owners(
     return CellOwners(entries.positions, owner[entries.cell], value)
 
 
+def count_boxes(
+    boxes: Tensor, planes: Tensor, valid: Tensor, shape: tuple[int, int, int, int]
+) -> Tensor:
+    """Count the boxes that cover each cell, by a 2D difference array.
+
+    Each box adds +1 and -1 at its four corners; cumulative sums along both axes then give the
+    counts.
+
+    Args:
+        boxes (Tensor[N, 4]): xyxy in cells, inside [0, W] x [0, H].
+        planes (Tensor[N]): int64, ``image * C + label``, in [0, B * C).
+        valid (Tensor[N]): bool, the boxes that count.
+        shape (tuple[int, int, int, int]): (B, C, H, W).
+
+    Returns:
+        Tensor[B * C * H * W]: int32.
+    """
+    batch, num_classes, height, width = shape
+    left, top, right, bottom = boxes.long().unbind(dim=1)
+    # A box may end on the far edge of the map, outside the last cell.
+    right, bottom = right.clamp(max=width - 1) + 1, bottom.clamp(max=height - 1) + 1
+    corners = torch.zeros(
+        (batch * num_classes, height + 1, width + 1), dtype=torch.int32, device=planes.device)
+    one = valid.int()
+    for y, x, sign in ((top, left, 1), (bottom, left, -1), (top, right, -1), (bottom, right, 1)):
+        corners.index_put_((planes, y, x), sign * one, accumulate=True)
+    counts = corners.cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32)
+    return counts[:, :-1, :-1].flatten()
+
+
 def draw_center_heatmap(
     centers: Tensor,
     radii: Tensor,
@@ -342,3 +372,30 @@ def cell_positions(cells: Tensor, width: int) -> Tensor:
     """
     y, x = _divmod(cells, width)
     return torch.stack((x, y), dim=-1)
+
+
+def find_nearest_peaks(
+    points: Tensor, peaks: Tensor, peak_scores: Tensor, min_score: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the nearest peak of each point that scores more than a threshold.
+
+    Memory is bounded by B N K P distances.
+
+    Args:
+        points (Tensor[B, N, K, 2]): K kinds of points of N objects, xy in cells.
+        peaks (Tensor[B, K, P, 2]): candidates of each kind, xy in cells.
+        peak_scores (Tensor[B, K, P]): their scores.
+        min_score (float): peaks have to score more.
+
+    Returns:
+        tuple[Tensor, Tensor, Tensor]: the peaks [B, N, K, 2], their scores [B, N, K], and the
+        distances [B, N, K] in cells, infinite where no peak scores enough.
+    """
+    points = points.transpose(1, 2)  # [B, K, N, 2]
+    squared = (points[..., None, 0] - peaks[:, :, None, :, 0]).square_()
+    squared += (points[..., None, 1] - peaks[:, :, None, :, 1]).square_()
+    squared.masked_fill_((peak_scores <= min_score)[:, :, None], torch.inf)
+    squared, index = squared.min(dim=-1)  # [B, K, N]
+    scores = peak_scores.gather(2, index).transpose(1, 2)
+    nearest = peaks.gather(2, index[..., None].expand(-1, -1, -1, 2)).transpose(1, 2)
+    return nearest, scores, squared.sqrt().transpose(1, 2)

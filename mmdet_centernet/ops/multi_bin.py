@@ -1,12 +1,11 @@
 """Angles as two overlapping bins (Objects as Points, Sec. 4.1 "3D detection"; Mousavian et al.).
 
-A network regresses angles badly, which jump from pi to -pi. So it says for each of two bins
-whether the angle is inside, and the sine and cosine of the angle from the middle of the bin. The
-bins lie around -pi / 2 and pi / 2 and reach pi / 6 into each other at both ends. Layout of the
-channels: per bin "outside", "inside" (logits), sine, cosine.
+Angles jump from pi to -pi, which a network cannot regress well. So for each of two bins it
+classifies whether the angle is inside, and regresses sine and cosine of the angle from the middle
+of the bin. The bins are centered at -pi / 2 and pi / 2 and overlap by pi / 6 at both ends. Layout
+of the channels: per bin "outside", "inside" (logits), sine, cosine.
 """
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,38 +16,40 @@ BIN_CENTERS = (-math.pi / 2, math.pi / 2)
 OVERLAP = math.pi / 6
 CHANNELS_PER_BIN = 4
 CHANNELS = CHANNELS_PER_BIN * len(BIN_CENTERS)
-#: Where the sines are, which a mirror image has with the other sign.
+#: Channels of the sines, which change their sign in a flipped image.
 SINES = tuple(CHANNELS_PER_BIN * index + 2 for index in range(len(BIN_CENTERS)))
 
 
-class BinnedAngles(NamedTuple):
-    """N angles.
+def encode_angles(angles: Tensor) -> Tensor:
+    """Encode angles in bins.
 
-    Attributes:
-        inside (Tensor[N, 2]): bool, which bins an angle is in; at least one.
-        sin_cos (Tensor[N, 2, 2]): of the angle from the middle of each bin.
+    Args:
+        angles (Tensor[N]): radians.
+
+    Returns:
+        Tensor[N, 2, 3]: for each bin 1 if the angle is inside, else 0, and sine and cosine of
+        the angle from the middle of the bin. An angle is inside of at least one bin.
     """
-
-    inside: Tensor
-    sin_cos: Tensor
-
-
-def encode_angles(angles: Tensor) -> BinnedAngles:
-    """Angles [N], radians, as what the network should say of them."""
     centers = torch.tensor(BIN_CENTERS, dtype=angles.dtype, device=angles.device)
     residual = wrap_angle(angles[:, None] - centers)
     inside = residual.abs() < math.pi / len(BIN_CENTERS) + OVERLAP
-    return BinnedAngles(inside, torch.stack((residual.sin(), residual.cos()), dim=-1))
+    return torch.stack((inside.to(angles.dtype), residual.sin(), residual.cos()), dim=-1)
+
+
+def to_output(encoded: Tensor) -> Tensor:
+    """Return outputs [..., 8] of a network that is certain of encoded angles [..., 2, 3]."""
+    inside, sin_cos = encoded[..., :1], encoded[..., 1:]
+    return torch.cat((-inside, inside, sin_cos), dim=-1).flatten(-2)
 
 
 def decode_angles(output: Tensor) -> Tensor:
-    """Angles that a network means.
+    """Decode angles from a network's outputs.
 
-    As in the original the bin with the larger logit of "inside" counts, the last one if both are
-    equal; those of "outside" are not looked at.
+    As in the original implementation the bin with the larger logit of "inside" counts, the last
+    one if both are equal; those of "outside" are not used.
 
     Args:
-        output (Tensor[..., 8]): see above.
+        output (Tensor[..., 8]): see the module.
 
     Returns:
         Tensor[...]: radians in [-pi, pi).

@@ -4,11 +4,12 @@ mono3d_head = dict(
     type='mmdet_centernet.CenterNetMono3DHead',
     num_classes=3,
     coder=dict(
-        type='mmdet_centernet.CenterNetMono3DCoder',
+        type='mmdet_centernet.CenterCoder',
         stride=4,
         radius='official',
         min_overlap=0.7,
         shared_cells='all',
+        round_up=False,
         ignore='center'),
     loss_center_heatmap=dict(
         type='mmdet_centernet.GaussianFocalLoss', loss_weight=1.0, min_probability=1e-4),

@@ -6,11 +6,12 @@ pose_head = dict(
     num_classes=1,
     num_keypoints=17,
     coder=dict(
-        type='mmdet_centernet.CenterNetPoseCoder',
+        type='mmdet_centernet.CenterCoder',
         stride=4,
         radius='official',
         min_overlap=0.7,
-        shared_cells='all'),
+        shared_cells='all',
+        trust_rotated_boxes=False),
     loss_center_heatmap=dict(
         type='mmdet_centernet.GaussianFocalLoss', loss_weight=1.0, min_probability=1e-4),
     loss_wh=dict(type='mmdet.L1Loss', loss_weight=0.1),

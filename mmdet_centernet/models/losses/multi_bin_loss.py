@@ -3,18 +3,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...ops.multi_bin import BIN_CENTERS, CHANNELS_PER_BIN, BinnedAngles
-from ...registry import MODELS
+from mmdet_centernet.ops.multi_bin import BIN_CENTERS, CHANNELS_PER_BIN
+from mmdet_centernet.registry import MODELS
 
 
 @MODELS.register_module()
 class MultiBinLoss(nn.Module):
-    """Cross-entropy of "is it in this bin", and smooth L1 of sine and cosine for the bins that it
-    is in (Objects as Points, Sec. 4.1 "3D detection").
+    """Cross-entropy of "is the angle in this bin", and smooth L1 of sine and cosine in each bin.
+
+    Source: Objects as Points, Sec. 4.1 "3D detection".
 
     Args:
         loss_weight (float): factor of the result.
-        beta (float): where smooth L1 turns from squares to absolute values.
+        beta (float): error at which smooth L1 turns from quadratic to linear.
     """
 
     def __init__(self, loss_weight: float = 1.0, beta: float = 1.0) -> None:
@@ -23,34 +24,32 @@ class MultiBinLoss(nn.Module):
         self.beta = beta
 
     def forward(
-        self,
-        pred: Tensor,
-        target: BinnedAngles,
-        weight: Tensor,
-        avg_factor: Tensor | float,
-        bin_factors: Tensor,
+        self, pred: Tensor, target: Tensor, reduction_override: str = 'none'
     ) -> Tensor:
-        """The loss.
+        """Compute the three terms of each angle's loss.
+
+        The terms of a bin that the angle is not in have to be weighted by 0: they are averaged
+        over the angles in the bin.
 
         Args:
-            pred (Tensor[N, 8]): see :mod:`mmdet_centernet.ops.multi_bin`.
-            target (BinnedAngles): of N angles.
-            weight (Tensor[N]): of each angle.
-            avg_factor (Tensor | float): what the sum of the cross-entropies is divided by.
-            bin_factors (Tensor[2]): and the sums of the other loss in each bin: the number of
-                angles that are in it.
+            pred (Tensor[N, 2, 4] | Tensor[N, 8]): see :mod:`mmdet_centernet.ops.multi_bin`.
+            target (Tensor[N, 2, 3]): as :func:`mmdet_centernet.ops.multi_bin.encode_angles`
+                returns it.
+            reduction_override (str): only ``'none'``.
 
         Returns:
-            Tensor: 0-d, float32.
+            Tensor[N, 3]: the cross-entropies' sum, and the residual loss in each bin; float32.
+
+        Raises:
+            ValueError: for another reduction.
         """
-        bins = pred.float().unflatten(-1, (len(BIN_CENTERS), CHANNELS_PER_BIN))
-        logits, sin_cos = bins[..., :2], bins[..., 2:]
+        if reduction_override != 'none':
+            raise ValueError(f"MultiBinLoss returns its terms; reduction_override = "
+                             f"'{reduction_override}' must be 'none'.")
+        bins = pred.float().reshape(-1, len(BIN_CENTERS), CHANNELS_PER_BIN)
         # -log softmax of one of two logits
-        margin = logits[..., 1] - logits[..., 0]
-        entropy = F.softplus(torch.where(target.inside, -margin, margin))
+        margin = bins[..., 1] - bins[..., 0]
+        entropy = F.softplus(torch.where(target[..., 0] > 0, -margin, margin))
         residual = F.smooth_l1_loss(
-            sin_cos, target.sin_cos, reduction='none', beta=self.beta).sum(dim=-1)
-        residual = torch.where(target.inside, residual, 0.0)
-        per_bin = (residual * weight[:, None]).sum(dim=0) / bin_factors
-        loss = (entropy * weight[:, None]).sum() / avg_factor + per_bin.sum()
-        return loss * self.loss_weight
+            bins[..., 2:], target[..., 1:], reduction='none', beta=self.beta).sum(dim=-1)
+        return torch.cat((entropy.sum(dim=1, keepdim=True), residual), dim=1) * self.loss_weight

@@ -8,10 +8,10 @@ from mmengine.model import BaseTTAModel
 from mmengine.structures import InstanceData
 from torch import nn
 
-from ...errors import UserError
-from ...registry import MODELS
-from ..dense_heads.base_center_head import BaseCenterHead
-from ..task_modules.suppression import suppress
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.models.dense_heads.center_head import CenterHead
+from mmdet_centernet.ops.suppression import suppress
+from mmdet_centernet.registry import MODELS
 
 # What the original merges scales with.
 SOFT_NMS = dict(
@@ -24,7 +24,7 @@ class CenterNetTTAModel(BaseTTAModel):
 
     At each scale the network sees one batch, images and mirror images (one batch for each size
     of image). The outputs of both are averaged before they are decoded once, see
-    :meth:`BaseCenterHead.merge_flipped`. The detections of all scales are merged, class by
+    :meth:`CenterHead.merge_flipped`. The detections of all scales are merged, class by
     class, by ``nms``; of what is left the best ``max_per_img`` of the detector's ``test_cfg``
     remain. With one scale there is nothing to merge: but for the mirror images it predicts
     what the detector itself predicts.
@@ -38,7 +38,7 @@ class CenterNetTTAModel(BaseTTAModel):
             as the pipeline of the config has.
         flip (bool): mirror the images too.
         nms (dict, optional): how scales are merged, see
-            :func:`mmdet_centernet.models.task_modules.suppression.suppress`. None: all their
+            :func:`mmdet_centernet.ops.suppression.suppress`. None: all their
             detections are put together as they are.
         data_preprocessor (dict, optional): for a detector that has none.
 
@@ -57,7 +57,7 @@ class CenterNetTTAModel(BaseTTAModel):
         check_scales(scales)
         super().__init__(module, data_preprocessor)
         head = getattr(self.module, 'bbox_head', None)
-        if not isinstance(head, BaseCenterHead):
+        if not isinstance(head, CenterHead):
             raise UserError(
                 f'test-time augmentation needs a detector with a head of this package, but '
                 f'{type(self.module).__name__} has {type(head).__name__ if head else "none"}: '

@@ -1,10 +1,9 @@
-"""Suppression of detections that repeat a better one."""
+"""Suppression of detections that repeat a better one, by one of several methods."""
 import torch
-from mmcv.ops import batched_nms
 from torch import Tensor
 
-from ...errors import UserError
-from ...ops.boxes import soft_nms
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.ops.boxes import soft_nms
 
 SOFT_NMS_OPTIONS = {'iou_threshold', 'sigma', 'min_score', 'method', 'offset'}
 
@@ -12,20 +11,20 @@ SOFT_NMS_OPTIONS = {'iou_threshold', 'sigma', 'min_score', 'method', 'offset'}
 def suppress(
     boxes: Tensor, scores: Tensor, labels: Tensor, cfg: dict, max_num: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Suppress detections of one image, each class by itself.
+    """Suppress detections of one image, class by class.
 
     Args:
         boxes (Tensor[N, 4]): xyxy; may reach below zero.
         scores (Tensor[N]): of the detections.
         labels (Tensor[N]): int64.
-        cfg (dict): ``type``, and its options. ``'soft_nms'`` is
+        cfg (dict): ``type`` and its options. ``'soft_nms'`` is
             :func:`mmdet_centernet.ops.boxes.soft_nms`, ``'nms'`` is mmcv's
             ``batched_nms``. With ``class_agnostic=True`` all classes are taken as one.
-        max_num (int, optional): the most detections returned.
+        max_num (int, optional): maximum number of detections returned.
 
     Returns:
-        tuple: scores [K] of what is left, best first, lowered ones with soft-NMS; and which
-        these are, [K] int64.
+        tuple: scores [K] of the remaining detections, best first, reduced by soft-NMS; and their
+        indices [K], int64.
 
     Raises:
         UserError: for another type, or an option that soft-NMS does not have.
@@ -47,6 +46,8 @@ def suppress(
             boxes, scores, labels=torch.zeros_like(labels) if class_agnostic else labels,
             max_num=max_num, **options)
         return scored[:, 4], kept
+    from mmcv.ops import batched_nms  # this package's stand-in has to exist before mmcv.ops
+
     # mmcv keeps classes apart by shifting them by the largest coordinate, which is enough
     # only for boxes that do not reach below zero.
     scored, kept = batched_nms(boxes - boxes.min(), scores, labels, dict(cfg))

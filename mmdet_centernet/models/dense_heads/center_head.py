@@ -1,0 +1,503 @@
+"""The head of all tasks: a center heatmap, and properties at its peaks."""
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from mmcv.cnn import build_norm_layer
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.utils import reduce_mean
+from mmengine.dist import get_world_size
+from mmengine.model import bias_init_with_prob, normal_init
+from mmengine.structures import InstanceData, PixelData
+from torch import Tensor, nn
+
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.models.properties.branch import Branch, JointLoss, heatmap_branch
+from mmdet_centernet.models.properties.property import Property
+from mmdet_centernet.models.properties.target import CellTarget, HeatmapTarget, Target
+from mmdet_centernet.ops.suppression import suppress
+from mmdet_centernet.ops.transforms import clip_boxes, input_to_original, transform_boxes
+from mmdet_centernet.registry import MODELS, TASK_UTILS
+
+NORMALIZERS = ('peaks', 'objects', 'slots')
+OBJECTS_EPS = 1e-4  # of the original implementation's divisors, for batches without objects
+P = TypeVar('P', bound=Property)
+
+
+@MODELS.register_module()
+class CenterHead(BaseDenseHead):
+    """Head that finds objects as peaks of a center heatmap and reads properties there.
+
+    Each branch is two convolutions over one feature map per stack. The losses of all stacks are
+    summed; the last stack is decoded (Objects as Points, Sec. 3 to 5).
+
+    Args:
+        num_classes (int): C.
+        in_channels (int): channels of the features.
+        feat_channels (int): channels between a branch's two convolutions.
+        properties (Sequence[dict | Property]): what is regressed at the peaks. A property may
+            use what those before it decode.
+        coder (dict, optional): config of the :class:`CenterCoder`, or of another module with its
+            ``encode``, ``decode`` and ``stride``.
+        loss_center_heatmap (dict, optional): heatmap loss: on logits as
+            ``mmdet_centernet.GaussianFocalLoss``, or one of MMDetection's, which then gets
+            probabilities and a dense target.
+        normalizer (str): what regression losses are averaged over. ``'peaks'``: the cells of the
+            heatmap that are a center, at least 1 (MMDetection). ``'objects'``: the objects that
+            train the property, plus 1e-4 (the original implementation). ``'slots'``:
+            ``max_objects`` for each image, as the original implementation does for 3D boxes.
+            (Its cross-entropy of orientation bins also counts ln 2 for each missing object,
+            without a gradient; ours does not.)
+        max_objects (int): of ``'slots'``. All objects of an image are trained even if there are
+            more.
+        norm_cfg (dict, optional): normalization after a branch's first convolution, which then
+            has no bias, such as ``dict(type='BN')``.
+        num_stacks (int): number of feature maps, each with branches of its own (Hourglass).
+        train_cfg (dict, optional): accepted, because MMDetection's detectors pass it.
+        test_cfg (dict, optional): ``max_per_img`` (100) detections per image; ``topk``, peaks
+            that are decoded (``max_per_img`` unless more are wanted before NMS);
+            ``local_maximum_kernel`` (3); ``score_thr`` (0), detections must score more;
+            ``nms`` (None), see :func:`suppress`; ``clip_boxes`` (False), boxes are clipped to
+            the image; ``output_heatmaps`` (False), predicted samples also get
+            ``pred_fields.heatmaps``, the probabilities of the properties' heatmaps, such as
+            keypoints, in cells of ``pred_fields.stride`` input pixels.
+        init_cfg (dict, optional): mmengine initialization.
+
+    Raises:
+        ValueError: for an unknown normalizer, less than one object, or two properties with a
+            branch of the same name.
+    """
+
+    #: Branches in the order of the network's parameters. Others follow in the properties' order.
+    branch_order: tuple[str, ...] = ('heatmap',)
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        feat_channels: int,
+        properties: Sequence[dict | Property] = (),
+        coder: dict | None = None,
+        loss_center_heatmap: dict | None = None,
+        normalizer: str = 'objects',
+        max_objects: int = 128,
+        norm_cfg: dict | None = None,
+        num_stacks: int = 1,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if normalizer not in NORMALIZERS:
+            raise ValueError(f"normalizer = '{normalizer}' must be one of {NORMALIZERS}.")
+        if max_objects < 1:
+            raise ValueError(f'max_objects = {max_objects} must be at least 1.')
+        self.num_classes = num_classes
+        self.normalizer = normalizer
+        self.max_objects = max_objects
+        self.train_cfg = train_cfg
+        self.test_cfg = test_cfg
+        self.coder = TASK_UTILS.build({'type': 'mmdet_centernet.CenterCoder', **(coder or {})})
+        self.properties: list[Property] = [
+            each if isinstance(each, Property) else TASK_UTILS.build(each) for each in properties]
+        self.branches: dict[str, Branch] = {}
+        self.joint_losses: dict[str, JointLoss] = {}
+        heatmap = dict(heatmap=heatmap_branch(
+            num_classes, loss_center_heatmap, loss_name='center_heatmap', official_name='hm'))
+        for branches in (heatmap, *(each.branches for each in self.properties)):
+            for name in branches:
+                if name in self.branches:
+                    raise ValueError(f"two properties have a branch '{name}': give one of them "
+                                     'another name.')
+            self.branches.update(branches)
+        for each in self.properties:
+            self.joint_losses.update(each.joint_losses)
+        order = (*(name for name in self.branch_order if name in self.branches),
+                 *(name for name in self.branches if name not in self.branch_order))
+        self.stacks = nn.ModuleList(
+            nn.ModuleDict({
+                name: _build_branch(in_channels, feat_channels, self.branches[name], norm_cfg)
+                for name in order
+            })
+            for _ in range(num_stacks)
+        )
+        self.losses = nn.ModuleDict({
+            name: MODELS.build(each.loss)
+            for name, each in (*self.branches.items(), *self.joint_losses.items())
+            if each.loss is not None})
+
+    @property
+    def task(self) -> str:
+        """``'detection'``, or the task of its properties, such as ``'pose'``."""
+        return next((each.task for each in self.properties if each.task), 'detection')
+
+    @property
+    def image_inputs(self) -> dict[str, str]:
+        """What images need besides pixels, such as ``cam2img``, and where it comes from."""
+        return {name: source for each in self.properties
+                for name, source in each.image_inputs.items()}
+
+    def find_property(self, kind: type[P]) -> P | None:
+        """Return its first property of a type, None if there is none."""
+        return next((each for each in self.properties if isinstance(each, kind)), None)
+
+    def use_dataset(self, metainfo: dict) -> None:
+        """Pass what the data set knows, such as class names, to the properties."""
+        for each in self.properties:
+            each.use_dataset(metainfo)
+
+    def init_weights(self) -> None:
+        """Start heatmaps at a probability of 0.1 everywhere, and regressions near 0."""
+        super().init_weights()
+        for branches in self.stacks:
+            for name, layers in branches.items():
+                if self.branches[name].kind == 'heatmap':
+                    nn.init.constant_(layers[-1].bias, bias_init_with_prob(0.1))
+                else:
+                    for layer in layers:
+                        if isinstance(layer, nn.Conv2d):
+                            normal_init(layer, std=0.001)
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[list[dict[str, Tensor]]]:
+        """Compute the outputs of all stacks.
+
+        Args:
+            features (Sequence[Tensor[B, in_channels, H, W]]): one per stack.
+
+        Returns:
+            tuple[list[dict[str, Tensor]]]: one entry, the list of the stacks' outputs:
+            branch name -> Tensor[B, channels, H, W], logits and raw regressions.
+
+        Raises:
+            ValueError: if the number of features is not the number of stacks.
+        """
+        self._check_features(features)
+        return ([
+            {name: layers(x) for name, layers in branches.items()}
+            for x, branches in zip(features, self.stacks, strict=True)
+        ],)
+
+    def forward_last(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Compute the outputs of the last stack, which is decoded; see :meth:`forward`."""
+        self._check_features(features)
+        return {name: layers(features[-1]) for name, layers in self.stacks[-1].items()}
+
+    def _check_features(self, features: Sequence[Tensor]) -> None:
+        if len(features) != len(self.stacks):
+            raise ValueError(
+                f'{type(self).__name__} has {len(self.stacks)} stack(s) but the neck gives '
+                f'{len(features)} feature map(s): set num_stacks, or let the neck return one '
+                'map per stack.')
+
+    def loss_by_feat(
+        self,
+        outputs: list[dict[str, Tensor]],
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: list[InstanceData] | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute the losses, each summed over the stacks.
+
+        Divisors are means over all processes: DistributedDataParallel averages gradients, so
+        that the result is that of one process with the whole batch.
+
+        Args:
+            outputs (list[dict]): of :meth:`forward`, one per stack.
+            batch_gt_instances (list[InstanceData]): ``bboxes`` [N, 4] xyxy in input pixels,
+                ``labels`` [N], and what the properties need.
+            batch_img_metas (list[dict]): ``homography_matrix``, and what the properties need.
+            batch_gt_instances_ignore (list[InstanceData], optional): see :class:`CenterCoder`.
+
+        Returns:
+            dict[str, Tensor]: ``loss_center_heatmap``, and ``loss_<name>`` of the other branches
+            and joint losses.
+
+        Raises:
+            UserError: if annotations or metainfo lack what a property needs.
+        """
+        targets = self.encode(batch_gt_instances, batch_img_metas,
+                              tuple(outputs[-1]['heatmap'].shape), batch_gt_instances_ignore)
+        targets = {name: target for name, target in targets.items() if name in self.losses}
+        divisors = self._divisors(targets)
+        losses: dict[str, Tensor] = {}
+        for output in outputs:
+            for name, target in targets.items():
+                if isinstance(target, HeatmapTarget):
+                    loss = self._heatmap_loss(name, output[name], target, divisors[name])
+                else:
+                    loss = self._cell_loss(name, output, target, divisors[name])
+                branch = self.branches.get(name)
+                key = f'loss_{branch and branch.loss_name or name}'
+                losses[key] = losses[key] + loss if key in losses else loss
+        return losses
+
+    def encode(
+        self,
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+        shape: tuple[int, int, int, int],
+        batch_gt_instances_ignore: list[InstanceData] | None = None,
+    ) -> dict[str, Target]:
+        """Encode the targets of all branches and joint losses; see :meth:`loss_by_feat`.
+
+        Args:
+            shape (tuple[int, int, int, int]): (B, C, H, W) of the heatmap.
+        """
+        for instances, meta in zip(batch_gt_instances, batch_img_metas, strict=True):
+            for each in self.properties:
+                for name, source in each.needs.items():
+                    if name not in instances:
+                        raise UserError(f'{meta.get("img_path", "an image")} comes without '
+                                        f'{name}: {source}')
+                each.check(instances, meta, self.num_classes)
+        centers, heatmap = self.coder.encode(
+            batch_gt_instances, batch_img_metas, shape, batch_gt_instances_ignore)
+        if self.normalizer == 'peaks':
+            centers.count = heatmap.heatmap.num_peaks()
+        elif self.normalizer == 'slots':
+            centers.count = centers.weight.new_tensor(shape[0] * self.max_objects)
+        else:
+            centers.eps = OBJECTS_EPS
+        centers.inputs = self.read_inputs(batch_img_metas, centers.offset)
+        targets: dict[str, Target] = dict(heatmap=heatmap)
+        for each in self.properties:
+            targets.update(each.encode(centers, batch_gt_instances, batch_img_metas))
+        return targets
+
+    def read_inputs(self, batch_img_metas: list[dict], like: Tensor) -> dict[str, Tensor]:
+        """Return the :attr:`image_inputs` [B, ...] from metainfo, on the device of ``like``.
+
+        Raises:
+            UserError: if an image has none.
+        """
+        inputs = {}
+        for name, source in self.image_inputs.items():
+            for meta in batch_img_metas:
+                if meta.get(name) is None:
+                    raise UserError(f'{meta.get("img_path", "an image")} comes without {name}, '
+                                    f'{source}')
+            inputs[name] = torch.from_numpy(np.stack([
+                np.asarray(meta[name], np.float64) for meta in batch_img_metas])).to(like)
+        return inputs
+
+    @staticmethod
+    def _divisors(targets: dict[str, Target]) -> dict[str, Tensor]:
+        """Average the counts of all targets over the processes, in one message.
+
+        The whole batch counts at least 1.
+        """
+        counts = [(target.heatmap.num_peaks() if isinstance(target, HeatmapTarget)
+                   else target.count).reshape(-1) for target in targets.values()]
+        means = reduce_mean(torch.cat(counts)).clamp(min=1 / get_world_size())
+        means = means.split([len(count) for count in counts])
+        return {name: mean if isinstance(target, HeatmapTarget) or len(mean) > 1 else mean[0]
+                for (name, target), mean in zip(targets.items(), means, strict=True)}
+
+    def _heatmap_loss(
+        self, name: str, logits: Tensor, target: HeatmapTarget, divisor: Tensor
+    ) -> Tensor:
+        """Apply a heatmap loss: ours (logits, sparse target) or one with MMDetection's
+        interface (probabilities, dense target)."""
+        if target.ignored is not None:
+            # Far below 0 a cell costs nothing and has no gradient.
+            logits = logits.masked_fill(target.ignored, -1e4)
+        loss = self.losses[name]
+        if getattr(loss, 'takes_logits', False):
+            return loss(logits, target.heatmap, avg_factor=divisor[0])
+        return loss(logits.sigmoid(), target.heatmap.to_dense(), avg_factor=divisor[0])
+
+    def _cell_loss(
+        self, name: str, output: dict[str, Tensor], target: CellTarget, divisor: Tensor
+    ) -> Tensor:
+        """Average a regression loss over the cells of its target; see :class:`CellTarget`.
+
+        The weights are not an argument of the loss: MMDetection's would read them on the host.
+        """
+        joint = self.joint_losses.get(name)
+        if joint is None:
+            pred = self._read(output, name, target, target.channels)
+            inner = target.values.shape[1:-1]
+            if inner:
+                pred = pred.unflatten(1, (*inner, pred.shape[1] // inner.numel()))
+        else:
+            pred = joint.combine(target, *(
+                self._read(output, branch, target) for branch in joint.branches))
+        weight = target.weight
+        if not weight.numel():  # 0, with a gradient, which losses of nothing do not all have
+            return pred.sum()
+        loss = self.losses[name](pred, target.values, reduction_override='none')
+        terms = 1
+        if loss.dim() > weight.dim():
+            weight, terms = weight[..., None], loss.shape[-1]
+        loss = loss * weight
+        if divisor.dim():
+            return (loss.sum(dim=0) / (divisor + target.eps)).sum()
+        return loss.sum() / (terms * divisor + target.eps)
+
+    def _read(
+        self,
+        output: dict[str, Tensor],
+        name: str,
+        target: CellTarget,
+        channels: Tensor | None = None,
+    ) -> Tensor:
+        """Read a branch's values [M, channels] at the cells of a target."""
+        values = output[name]
+        width = values.shape[-1]
+        y = target.cells.div(width, rounding_mode='floor')
+        x = target.cells - y * width
+        if channels is None:
+            read = values[target.images, :, y, x]
+        else:
+            read = values[target.images[:, None], channels, y[:, None], x[:, None]]
+        return self.branches[name].to_value(read)
+
+    def predict(
+        self, x: Sequence[Tensor], batch_data_samples: list, rescale: bool = False
+    ) -> list[InstanceData]:
+        """Predict from features; only the last stack's branches are computed.
+
+        Args:
+            x (Sequence[Tensor[B, in_channels, H, W]]): one per stack.
+            batch_data_samples (list[DetDataSample]): their metainfo is used.
+            rescale (bool): see :meth:`predict_by_feat`.
+
+        Returns:
+            list[InstanceData]: one per image.
+        """
+        return self.predict_output(self.forward_last(x), batch_data_samples, rescale)
+
+    def predict_output(
+        self, output: dict[str, Tensor], batch_data_samples: list, rescale: bool = False
+    ) -> list[InstanceData]:
+        """Predict from one stack's outputs; see :meth:`predict`."""
+        if (self.test_cfg or {}).get('output_heatmaps', False):
+            names = [name for each in self.properties for name, branch in each.branches.items()
+                     if branch.kind == 'heatmap']
+            if not names:
+                raise UserError('test_cfg.output_heatmaps asks for heatmaps of keypoints, which '
+                                'the head does not predict')
+            heatmaps = torch.cat([output[name].float().sigmoid() for name in names], dim=1)
+            for sample, each in zip(batch_data_samples, heatmaps, strict=True):
+                sample.pred_fields = PixelData(
+                    heatmaps=each, metainfo=dict(stride=self.coder.stride))
+        metas = [sample.metainfo for sample in batch_data_samples]
+        return self.predict_by_feat([output], metas, rescale=rescale)
+
+    def merge_flipped(self, output: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Average the outputs for images and their horizontal flips ("flip testing", Sec. 5).
+
+        Heatmaps are averaged as probabilities and returned as logits. Regressions follow their
+        branch's ``flip`` rule; branches without one keep the unflipped images' values.
+
+        Args:
+            output (dict[str, Tensor[2 B, channels, H, W]]): the images' outputs, then those of
+                the flipped images, in the same order.
+
+        Returns:
+            dict[str, Tensor[B, channels, H, W]]: float32 where averaged.
+        """
+        merged = {}
+        for name, values in output.items():
+            plain, flipped = values.unflatten(0, (2, -1))
+            branch = self.branches[name]
+            if branch.flip is None:
+                merged[name] = plain
+            elif branch.kind == 'heatmap':
+                flipped = branch.flip(flipped.float().sigmoid())
+                merged[name] = ((plain.float().sigmoid() + flipped) / 2).logit()
+            else:
+                merged[name] = (plain.float() + branch.flip(flipped.float())) / 2
+        return merged
+
+    def decode(
+        self, output: dict[str, Tensor], inputs: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Decode one stack's outputs: find peaks, and read properties at the peaks (Sec. 4).
+
+        No threshold and no suppression: this is what is exported.
+
+        Args:
+            output (dict[str, Tensor[B, channels, H, W]]): by branch.
+            inputs (dict[str, Tensor], optional): :attr:`image_inputs` [B, ...] of the images.
+
+        Returns:
+            dict[str, Tensor[B, K, ...]]: ``bboxes`` [B, K, 4] xyxy in input pixels, ``scores``
+            [B, K] best first, ``labels`` [B, K] and what else the properties decode, K =
+            ``topk``; fewer if the map has fewer cells.
+        """
+        cfg = self.test_cfg or {}
+        peaks = self.coder.decode(
+            output['heatmap'], cfg.get('topk', cfg.get('max_per_img', 100)),
+            cfg.get('local_maximum_kernel', 3), inputs)
+        fields: dict[str, Tensor] = {}
+        for each in self.properties:
+            fields.update(each.decode(output, peaks, fields))
+        replaced = {name for each in self.properties for name in each.replaces}
+        bboxes = {name: fields.pop(name) for name in ('bboxes',) if name in fields}
+        return dict(bboxes, scores=peaks.scores, labels=peaks.labels, **{
+            name: values for name, values in fields.items() if name not in replaced})
+
+    def predict_by_feat(
+        self,
+        outputs: list[dict[str, Tensor]],
+        batch_img_metas: list[dict],
+        rescale: bool = True,
+    ) -> list[InstanceData]:
+        """Predict from outputs.
+
+        Args:
+            outputs (list[dict]): of :meth:`forward`; the last stack's are used.
+            batch_img_metas (list[dict]): ``homography_matrix`` (or ``border`` and
+                ``scale_factor``) of each image, and the :attr:`image_inputs`.
+            rescale (bool): in pixels of the original image, else of the input.
+
+        Returns:
+            list[InstanceData]: ``bboxes`` [n, 4] xyxy, ``scores`` [n] best first, ``labels`` [n]
+            and what else the properties decode, of each image, n <= ``max_per_img``. Boxes are
+            not clipped to the image unless ``clip_boxes`` asks for it.
+        """
+        cfg = self.test_cfg or {}
+        output = outputs[-1]
+        decoded = self.decode(
+            output, self.read_inputs(batch_img_metas, output['heatmap'].float()))
+        if rescale:
+            decoded.update(self._to_image(
+                decoded, input_to_original(batch_img_metas, decoded['scores'])))
+        if cfg.get('clip_boxes', False) and 'bboxes' in decoded:
+            shape = 'ori_shape' if rescale else 'img_shape'
+            decoded['bboxes'] = clip_boxes(
+                decoded['bboxes'], [meta[shape][:2] for meta in batch_img_metas])
+        # Scores descend, so that counting is selecting; here the device is waited for, once.
+        counts = (decoded['scores'] > cfg.get('score_thr', 0.0)).sum(dim=1).tolist()
+        results = []
+        for image, count in enumerate(counts):
+            found = InstanceData(
+                **{name: values[image, :count] for name, values in decoded.items()})
+            if cfg.get('nms'):
+                scores, kept = suppress(found.bboxes, found.scores, found.labels, cfg['nms'])
+                found = found[kept]
+                found.scores = scores
+            results.append(found[:cfg.get('max_per_img', 100)])
+        return results
+
+    def _to_image(self, decoded: dict[str, Tensor], matrices: Tensor) -> dict[str, Tensor]:
+        """Map the geometric fields [B, K, ...] of detections by matrices [B, 3, 3]."""
+        moved = {}
+        if 'bboxes' in decoded:
+            moved['bboxes'] = transform_boxes(decoded['bboxes'], matrices)
+        for each in self.properties:
+            moved.update(each.to_image(decoded, matrices))
+        return moved
+
+
+def _build_branch(
+    in_channels: int, feat_channels: int, branch: Branch, norm_cfg: dict | None
+) -> nn.Sequential:
+    """Build the two convolutions of a branch."""
+    layers = [nn.Conv2d(in_channels, feat_channels, 3, padding=1, bias=norm_cfg is None)]
+    if norm_cfg is not None:
+        layers.append(build_norm_layer(norm_cfg, feat_channels)[1])
+    return nn.Sequential(
+        *layers, nn.ReLU(inplace=True), nn.Conv2d(feat_channels, branch.channels, 1))

@@ -1,0 +1,74 @@
+"""Records of the network's branches and of losses that read several of them."""
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+def flip_map(values: Tensor) -> Tensor:
+    """Flip maps [B, channels, H, W] left to right."""
+    return values.flip(-1)
+
+
+def identity(values: Tensor) -> Tensor:
+    """Return the values unchanged."""
+    return values
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One output of the network, [B, channels, H, W].
+
+    The network, the losses, flip testing, the checkpoint converter, export and the oracle all
+    read this record; no other place lists branches.
+
+    Attributes:
+        channels (int): channels of the output.
+        loss (dict, optional): config of its loss. None: no loss reads this branch alone.
+        kind (str): ``'heatmap'``, logits of probabilities, or ``'regression'``.
+        loss_name (str, optional): name of the loss in the log, ``loss_<name>``; the branch's
+            name by default.
+        flip (Callable, optional): maps the output for flipped images to that for the images.
+            Flip testing averages both, heatmaps as probabilities. None: the unflipped images'
+            output is kept.
+        to_value (Callable): maps raw outputs [..., channels] to the quantity in its own unit.
+            The losses and decoding read outputs through it.
+        to_output (Callable): inverse of ``to_value``, for the oracle.
+        official_name (str, optional): name of the branch in checkpoints of the original
+            implementation, if it has the branch.
+    """
+
+    channels: int
+    loss: dict | None
+    kind: Literal['heatmap', 'regression'] = 'regression'
+    loss_name: str | None = None
+    flip: Callable[[Tensor], Tensor] | None = None
+    to_value: Callable[[Tensor], Tensor] = identity
+    to_output: Callable[[Tensor], Tensor] = identity
+    official_name: str | None = None
+
+
+def heatmap_branch(
+    channels: int, loss: dict | None, flip: Callable[[Tensor], Tensor] = flip_map, **options
+) -> Branch:
+    """Return the record of a heatmap."""
+    loss = loss or dict(type='mmdet_centernet.GaussianFocalLoss')
+    return Branch(channels, loss, kind='heatmap', flip=flip, to_value=torch.sigmoid,
+                  to_output=torch.logit, **options)
+
+
+class JointLoss(NamedTuple):
+    """A loss of a quantity that several branches make up, such as a box.
+
+    Attributes:
+        loss (dict): config of the loss.
+        branches (tuple[str, ...]): the branches it reads.
+        combine (Callable): its :class:`CellTarget` and the branches' values [M, channels] -> the
+            quantity [M, D].
+    """
+
+    loss: dict
+    branches: tuple[str, ...]
+    combine: Callable[..., Tensor]

@@ -1,0 +1,111 @@
+"""Records of objects at their centers and of peaks: all that a property needs to know of them."""
+from dataclasses import dataclass, field
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_centernet.models.properties.target import CellTarget
+from mmdet_centernet.ops.heatmap import gather_cells
+
+
+@dataclass
+class Centers:
+    """The objects of a batch at their cells: N objects of all images, in the order given.
+
+    Attributes:
+        images (Tensor[N]): int64, image in the batch.
+        labels (Tensor[N]): int64 in [0, C).
+        wh (Tensor[N, 2]): size of the box clipped to the map, cells.
+        xy (Tensor[N, 2]): int64, cell of the center.
+        cells (Tensor[N]): int64 ``y * W + x`` of it.
+        offset (Tensor[N, 2]): center minus its cell, in [0, 1).
+        radius (Tensor[N]): int64, radius of the Gaussian, cells.
+        valid (Tensor[N]): bool, the objects that are drawn on the heatmap. Without a positive
+            size inside the map, ``labels``, ``wh``, ``xy``, ``cells`` and ``offset`` are 0.
+        present (Tensor[N]): bool; ``valid``, or in an image whose boxes are not trusted.
+        weight (Tensor[N]): 1 where regressions at the center are trained, else 0.
+        shape (tuple[int, int, int, int]): (B, C, H, W) of the heatmap.
+        stride (int): input pixels per cell.
+        max_radius (int | None): upper bound of ``radius`` where nothing may be read back from
+            the device; None on a CPU.
+        count (Tensor | None): the count that regressions are averaged over; None: the sum of
+            their own weights.
+        eps (float): added to their divisors.
+        inputs (dict[str, Tensor]): what images have besides pixels, such as ``cam2img``
+            [B, 3, 4].
+    """
+
+    images: Tensor
+    labels: Tensor
+    wh: Tensor
+    xy: Tensor
+    cells: Tensor
+    offset: Tensor
+    radius: Tensor
+    valid: Tensor
+    present: Tensor
+    weight: Tensor
+    shape: tuple[int, int, int, int]
+    stride: int
+    max_radius: int | None
+    count: Tensor | None = None
+    eps: float = 0.0
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+
+    def cat(self, batch_gt_instances: list[InstanceData], name: str) -> Tensor:
+        """Concatenate a field of the instances of all images, [N, ...]."""
+        return torch.cat([instances[name] for instances in batch_gt_instances])
+
+    def per_image(self, flags: list[bool]) -> Tensor:
+        """Return each object's value [N] (bool) of flags that images have."""
+        return torch.tensor(flags, device='cpu').to(self.images.device)[self.images]
+
+    def at_centers(
+        self, values: Tensor, weight: Tensor | None = None, channels: Tensor | None = None
+    ) -> CellTarget:
+        """Return a target at the objects' own cells.
+
+        Args:
+            values (Tensor[N, ..., D]): in the property's unit.
+            weight (Tensor[N, ...], optional): ``self.weight`` by default.
+            channels (Tensor[N, D], optional): see :class:`CellTarget`.
+        """
+        weight = self.weight if weight is None else weight
+        return CellTarget(self.images, self.cells, values, weight, self.count_of(weight),
+                          self.eps, channels)
+
+    def count_of(self, weight: Tensor) -> Tensor:
+        """Return what a loss with these weights is averaged over, 0-d."""
+        return weight.sum() if self.count is None else self.count
+
+
+@dataclass
+class Peaks:
+    """The K best peaks of each heatmap of a batch, best first.
+
+    Attributes:
+        scores (Tensor[B, K]): in [0, 1], exactly 0 where an image has fewer than K peaks.
+        labels (Tensor[B, K]): int64.
+        cells (Tensor[B, K]): int64 ``y * W + x``.
+        xy (Tensor[B, K, 2]): int64, the same cells.
+        stride (int): input pixels per cell.
+        kernel (int): side of the neighborhood that a peak dominates, cells.
+        inputs (dict[str, Tensor]): per image, such as ``cam2img`` [B, 3, 4].
+    """
+
+    scores: Tensor
+    labels: Tensor
+    cells: Tensor
+    xy: Tensor
+    stride: int
+    kernel: int
+    inputs: dict[str, Tensor]
+
+    def read(self, output: Tensor) -> Tensor:
+        """Read an output [B, channels, H, W] at the peaks: [B, K, channels], float32."""
+        return gather_cells(output, self.cells).float()
+
+    def centers(self, outputs: dict[str, Tensor]) -> Tensor:
+        """Return the objects' centers [B, K, 2], cells: in mid-cell without an offset branch."""
+        return self.xy + (self.read(outputs['offset']) if 'offset' in outputs else 0.5)

@@ -1,0 +1,45 @@
+"""Dimensions of objects in 3D."""
+
+from mmdet_centernet.models.properties.box import L1
+from mmdet_centernet.models.properties.boxes_3d import BOXES_3D_SOURCE, measured_boxes
+from mmdet_centernet.models.properties.branch import Branch, flip_map
+from mmdet_centernet.models.properties.centers import Centers, Peaks
+from mmdet_centernet.models.properties.property import (
+    Fields,
+    Instances,
+    Metas,
+    Property,
+    Targets,
+)
+from mmdet_centernet.registry import TASK_UTILS
+
+
+@TASK_UTILS.register_module()
+class Dimensions(Property):
+    """Height, width and length, meters (Objects as Points, Sec. 4.1).
+
+    Encoded: ``dims`` [N, 3], meters. Images that were scaled or shifted at random
+    (``augmented``) do not train them, as in the original implementation.
+
+    Decoded: ``dims`` [B, K, 3], meters.
+
+    Args:
+        loss_dims (dict, optional): loss in meters; L1 by default.
+    """
+
+    needs = dict(bboxes_3d=BOXES_3D_SOURCE)
+
+    def __init__(self, loss_dims: dict | None = None) -> None:
+        super().__init__()
+        self.branches['dims'] = Branch(3, loss_dims or L1, flip=flip_map, official_name='dim')
+
+    def encode(
+        self, centers: Centers, batch_gt_instances: Instances, batch_img_metas: Metas
+    ) -> Targets:
+        """Encode dimensions; see the class."""
+        boxes, weight = measured_boxes(centers, batch_gt_instances, batch_img_metas)
+        return dict(dims=centers.at_centers(boxes[:, 3:6], weight))
+
+    def decode(self, outputs: Fields, peaks: Peaks, detections: Fields) -> Fields:
+        """Decode dimensions at the peaks."""
+        return dict(dims=peaks.read(outputs['dims']))

@@ -1,0 +1,76 @@
+"""The interface of everything that is regressed at an object's center."""
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_centernet.models.properties.branch import Branch, JointLoss
+from mmdet_centernet.models.properties.centers import Centers, Peaks
+from mmdet_centernet.models.properties.target import Target
+
+Fields = dict[str, Tensor]
+Instances = list[InstanceData]
+Metas = list[dict]
+Targets = dict[str, Target]
+
+
+class Property:
+    """One thing that is regressed at an object's center.
+
+    A subclass sets ``branches`` and overrides :meth:`encode` and :meth:`decode`, and
+    :meth:`to_image` if its fields are positions or sizes in pixels.
+
+    Attributes:
+        branches (dict[str, Branch]): outputs it adds to the network.
+        joint_losses (dict[str, JointLoss]): losses that read several of them.
+        needs (dict[str, str]): fields of ``gt_instances`` that training needs -> where they
+            come from, for the error message.
+        image_inputs (dict[str, str]): the same for matrices in the images' metainfo that
+            training and prediction need, such as ``cam2img``.
+        replaces (tuple[str, ...]): fields that earlier properties decoded and that are contained
+            in its own; they are not part of the results.
+        task (str, optional): task of a model that has the property, if that is not
+            ``'detection'``.
+    """
+
+    needs: dict[str, str] = {}
+    image_inputs: dict[str, str] = {}
+    replaces: tuple[str, ...] = ()
+    task: str | None = None
+
+    def __init__(self) -> None:
+        self.branches: dict[str, Branch] = {}
+        self.joint_losses: dict[str, JointLoss] = {}
+
+    def encode(
+        self, centers: Centers, batch_gt_instances: Instances, batch_img_metas: Metas
+    ) -> Targets:
+        """Return training targets by the name of their branch or joint loss."""
+        raise NotImplementedError(f'{type(self).__name__}.encode')
+
+    def decode(self, outputs: Fields, peaks: Peaks, detections: Fields) -> Fields:
+        """Return fields [B, K, ...] of the detections, in network-input pixels and real units.
+
+        Args:
+            outputs (dict[str, Tensor[B, channels, H, W]]): of all branches.
+            peaks (Peaks): where to read them.
+            detections (dict[str, Tensor]): fields that earlier properties decoded.
+        """
+        raise NotImplementedError(f'{type(self).__name__}.decode')
+
+    def to_image(self, detections: Fields, matrices: Tensor) -> Fields:
+        """Return those of its fields that change from network input to original image.
+
+        Args:
+            detections (dict[str, Tensor]): fields [B, K, ...].
+            matrices (Tensor[B, 3, 3]): affine, input pixels -> original pixels.
+        """
+        return {}
+
+    def check(self, instances: InstanceData, meta: dict, num_classes: int) -> None:
+        """Raise a UserError if an image's annotations do not fit the property."""
+
+    def use_dataset(self, metainfo: dict) -> None:
+        """Take what the data set knows, such as class names."""
+
+    def describe(self) -> dict:
+        """Return what a reader of the detections has to know, as plain data for exported files."""
+        return {}
