@@ -4,13 +4,7 @@ from torch import Tensor
 
 from mmdet_centernet.models.properties.branch import Branch, JointLoss, flip_map
 from mmdet_centernet.models.properties.centers import Centers, Peaks
-from mmdet_centernet.models.properties.property import (
-    Fields,
-    Instances,
-    Metas,
-    Property,
-    Targets,
-)
+from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
 from mmdet_centernet.models.properties.target import CellTarget
 from mmdet_centernet.ops.heatmap import find_cell_owners
 from mmdet_centernet.ops.transforms import transform_boxes

@@ -6,13 +6,7 @@ from torch import Tensor
 from mmdet_centernet.models.properties.box import L1
 from mmdet_centernet.models.properties.branch import Branch
 from mmdet_centernet.models.properties.centers import Centers, Peaks
-from mmdet_centernet.models.properties.property import (
-    Fields,
-    Instances,
-    Metas,
-    Property,
-    Targets,
-)
+from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
 from mmdet_centernet.ops.camera import (
     alpha_to_rotation_y,
     box_centers,

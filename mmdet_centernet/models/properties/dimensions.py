@@ -4,13 +4,7 @@ from mmdet_centernet.models.properties.box import L1
 from mmdet_centernet.models.properties.boxes_3d import BOXES_3D_SOURCE, measured_boxes
 from mmdet_centernet.models.properties.branch import Branch, flip_map
 from mmdet_centernet.models.properties.centers import Centers, Peaks
-from mmdet_centernet.models.properties.property import (
-    Fields,
-    Instances,
-    Metas,
-    Property,
-    Targets,
-)
+from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
 from mmdet_centernet.registry import TASK_UTILS
 
 

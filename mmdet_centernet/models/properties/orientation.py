@@ -5,13 +5,7 @@ from torch import Tensor
 from mmdet_centernet.models.properties.boxes_3d import BOXES_3D_SOURCE
 from mmdet_centernet.models.properties.branch import Branch, flip_map
 from mmdet_centernet.models.properties.centers import Centers, Peaks
-from mmdet_centernet.models.properties.property import (
-    Fields,
-    Instances,
-    Metas,
-    Property,
-    Targets,
-)
+from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
 from mmdet_centernet.models.properties.target import CellTarget
 from mmdet_centernet.ops.multi_bin import CHANNELS, SINES, decode_angles, encode_angles, to_output
 from mmdet_centernet.registry import TASK_UTILS
