@@ -111,7 +111,7 @@ def look(model, sample):
     batch = model.data_preprocessor(pseudo_collate([sample]), False)
     output = model(**batch, mode='tensor')[0][-1]
     heatmaps = {name: output[name][0].float().sigmoid().cpu().numpy()
-                for name in model.bbox_head.heatmap_branches if name in output}
+                for name, branch in model.bbox_head.branches.items() if branch.kind == 'heatmap'}
     result, = model(**batch, mode='predict')
     instances = result.pred_instances.cpu()
     order = instances.scores.argsort(descending=True, stable=True)

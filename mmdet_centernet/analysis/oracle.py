@@ -1,7 +1,7 @@
-"""What AP ground truth reaches in place of a network's outputs: the paper's error analysis.
+"""Replace a network's outputs by ground truth and evaluate: the paper's error analysis.
 
-With all of it from ground truth the AP is a ceiling: whatever a network learns, this stride and
-these images' sizes allow no more. With some of it, it says which output costs how much.
+With all outputs from ground truth the score is a ceiling: with this stride and these images'
+sizes, no network can do better. With some of them, it tells how much each output costs.
 """
 import contextlib
 import copy
@@ -9,80 +9,93 @@ import io
 import itertools
 import logging
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmdet_centernet.analysis.comparison import ground_truth, load_model
+from mmdet_centernet.analysis.comparison import load_model
 from mmdet_centernet.engine.hooks import CheckNumClassesHook
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.models.dense_heads import CenterNetHead
-from mmdet_centernet.ops.affine import warp_boxes
+from mmdet_centernet.models.dense_heads import CenterHead
+from mmdet_centernet.models.properties import Box, Centers, HeatmapTarget, Target
+from mmdet_centernet.models.properties.branch import Branch
 from mmdet_centernet.registry import MODELS
 
-PARTS = ('heatmap', 'wh', 'offset')
-TRUE, NETWORK, MIDDLE = 'true', 'network', 'mid-cell'
-# The original adds it to a cell's index where a model has no offset branch, cells.
-MIDDLE_OFFSET = 0.5
+# The original implementation adds it to a cell's index where a model has no offset branch, cells.
+MIDDLE = 0.5
+# With more branches than this, they are not replaced in every combination.
+MOST_COMBINED = 3
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One row: where each output comes from.
+    """One row: the origin of each output.
 
     Attributes:
         stride (int): input pixels per cell.
-        heatmap, wh, offset (str): ``TRUE`` or ``NETWORK``; the offset also ``MIDDLE``, the
-            middle of the cell.
+        network (frozenset[str]): branches whose outputs are the network's; the others are
+            ground truth.
+        mid_cell (bool): the offset is that of the middle of a cell instead.
     """
 
     stride: int
-    heatmap: str = TRUE
-    wh: str = TRUE
-    offset: str = TRUE
+    network: frozenset[str] = frozenset()
+    mid_cell: bool = False
 
 
-def experiments_of(stride, has_network, parts=PARTS, strides=None):
-    """The rows to be measured.
+def experiments_of(
+    branches: Sequence[str],
+    stride: int,
+    has_network: bool,
+    parts: Sequence[str] | None = None,
+    strides: Sequence[int] | None = None,
+) -> list[Experiment]:
+    """List the rows to be measured.
 
     Args:
+        branches (Sequence[str]): the model's.
         stride (int): the model's.
         has_network (bool): whether there are outputs to keep.
-        parts (Sequence[str]): with a network, what is replaced, in every combination.
-        strides (Sequence[int], optional): without one, those to compare; the model's if none.
+        parts (Sequence[str], optional): with a network, the branches that are replaced; all by
+            default.
+        strides (Sequence[int], optional): without one, those to compare; the model's by default.
 
     Returns:
-        list[Experiment]: with a network, from nothing to all of ``parts`` replaced; without
-        one, for each stride with the true offset and with the middle of the cell.
+        list[Experiment]: without a network, for each stride with the true offset and with
+        mid-cell; with one, every combination of ``parts`` from none to all, or, of more than
+        three, none, each alone, and all.
     """
     if not has_network:
-        return [Experiment(s, offset=offset) for s in strides or (stride, )
-                for offset in (TRUE, MIDDLE)]
-    rows = itertools.chain.from_iterable(
-        itertools.combinations(parts, count) for count in range(len(parts) + 1))
-    return [Experiment(stride, **{part: TRUE if part in row else NETWORK for part in PARTS})
-            for row in rows]
+        return [Experiment(each, mid_cell=mid_cell) for each in strides or (stride,)
+                for mid_cell in ((False, True) if 'offset' in branches else (False,))]
+    parts = tuple(parts or branches)
+    counts = range(len(parts) + 1) if len(parts) <= MOST_COMBINED else (0, 1, len(parts))
+    replaced = itertools.chain.from_iterable(
+        itertools.combinations(parts, count) for count in counts)
+    return [Experiment(stride, frozenset(branches) - frozenset(row)) for row in replaced]
 
 
-def nearest_values(values, cells, size):
-    """Fill a map with the values of the nearest object's centre, as the original does.
+def nearest_values(values: Tensor, cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """Fill a map with the values of the nearest position, as the original implementation does.
 
-    Nearest by steps to the four neighbours (city-block distance). Of several objects in one
-    cell the last one counts.
+    Nearest by city-block distance. Of several values in one cell the last one counts.
 
     Args:
-        values (Tensor[N, D]): one row per object.
-        cells (Tensor[N]): int64 ``y * W + x`` of its centre.
+        values (Tensor[N, D]): one row per position.
+        cells (Tensor[N]): int64 ``y * W + x``.
         size (tuple[int, int]): (H, W).
 
     Returns:
@@ -101,74 +114,85 @@ def nearest_values(values, cells, size):
     return values[torch.from_numpy(owner[region])].T.reshape(-1, *size)
 
 
-def true_outputs(targets, shape, wh_channels):
-    """What a perfect network would put out.
+def true_output(target: Target, branch: Branch, shape: tuple[int, ...]) -> Tensor:
+    """Return the output of a perfect network for one branch.
 
     Args:
-        targets (BoxTargets): of the coder.
-        shape (tuple[int, int, int, int]): (B, C, H, W) of the heat map.
-        wh_channels (int): 2, or 2 C for sizes of each class.
+        target (Target): of the branch.
+        branch (Branch): its record.
+        shape (tuple[int, ...]): (B, channels, H, W) of the output.
 
     Returns:
-        dict[str, Tensor]: ``heatmap`` as logits, infinite at centres; ``wh`` and ``offset``
-        at each cell those of the nearest object (cells).
+        Tensor[B, channels, H, W]: a heatmap as logits, infinite at peaks; a regression at each
+        cell as at the nearest cell that has a target.
     """
-    batch, _, height, width = shape
-    drawn = (targets.wh > 0).all(dim=1)
+    if isinstance(target, HeatmapTarget):
+        return branch.to_output(target.heatmap.to_dense())
+    batch, channels, height, width = shape
+    trained = target.weight.reshape(len(target.cells), -1).any(dim=1)
+    values = branch.to_output(target.values).flatten(1).float()
+    if target.channels is not None:
+        values = values.repeat(1, channels // values.shape[1])
     maps = []
     for image in range(batch):
-        mine = drawn & (targets.images == image)
-        values = torch.cat((targets.wh[mine], targets.offset[mine]), dim=1)
-        maps.append(nearest_values(values, targets.cells[mine], (height, width)))
-    wh, offset = torch.stack(maps).split(2, dim=1)
-    wh = wh.repeat(1, wh_channels // 2, 1, 1)
-    if wh_channels > 2:
-        # Objects of several classes in one cell each have their own size.
-        index = [tensor[drawn] for tensor in (targets.images, targets.labels, targets.cells)]
-        wh.view(batch, -1, 2, height * width)[index[0], index[1], :, index[2]] = targets.wh[drawn]
-    return dict(heatmap=targets.heatmap.to_dense().logit(), wh=wh, offset=offset)
+        here = trained & (target.images == image)
+        maps.append(nearest_values(values[here], target.cells[here], (height, width)))
+    output = torch.stack(maps)
+    if target.channels is not None:
+        # Several entries of a cell, each with channels of its own, do not replace each other.
+        index = target.images[trained, None], target.channels[trained], target.cells[trained, None]
+        own = values[trained, :target.channels.shape[1]]
+        output.view(batch, channels, -1)[index] = own
+    return output
 
 
 LOST = (
     'no size inside the input of the network',
-    'centre in the cell of another of the class',
-    'centre in the cell of another class, whose size it gets',
+    'center in the cell of another of the class',
+    'center in the cell of another class, whose size it gets',
     'more in the image than it may have detections')
 HARD = (
-    'centre beside that of another of the class, which may suppress it',
+    'center next to that of another of the class, which may suppress it',
     'smaller than a cell')
 
 
-def count_objects(targets, centers, limit, wh_per_class=False):
+def count_objects(
+    centers: Centers, num_objects: int, limit: int, per_class: bool = False
+) -> Counter:
     """Count the objects of a batch that no network can find, and those that are hard.
 
     Args:
-        targets (BoxTargets): of the coder.
-        centers (Tensor[B, C, H, W]): bool, the heat map's centres.
+        centers (Centers): of the batch.
+        num_objects (int): in the data, those that are not in the network's input included.
         limit (int): detections per image.
-        wh_per_class (bool): whether each class has sizes of its own.
+        per_class (bool): whether each class has sizes of its own.
 
     Returns:
         Counter[str]: by the reasons ``LOST`` and ``HARD``.
     """
-    drawn = (targets.wh > 0).all(dim=1)
-    peaks = centers.sum(dim=(1, 2, 3))
-    touching = centers & (9 * F.avg_pool2d(centers.float(), 3, stride=1, padding=1) > 1.5)
-    places = centers.any(dim=1).sum()
+    batch, num_classes, height, width = centers.shape
+    valid = centers.valid
+    is_peak = torch.zeros(batch, num_classes, height * width, dtype=torch.bool)
+    is_peak[centers.images[valid], centers.labels[valid], centers.cells[valid]] = True
+    is_peak = is_peak.view(centers.shape)
+    peaks = is_peak.sum(dim=(1, 2, 3))
+    touching = is_peak & (9 * F.avg_pool2d(is_peak.float(), 3, stride=1, padding=1) > 1.5)
+    places = is_peak.any(dim=1).sum()
     return Counter({
-        LOST[0]: int((~drawn).sum()),
-        LOST[1]: int(drawn.sum() - peaks.sum()),
-        LOST[2]: 0 if wh_per_class else int(peaks.sum() - places),
+        LOST[0]: num_objects - int(valid.sum()),
+        LOST[1]: int(valid.sum() - peaks.sum()),
+        LOST[2]: 0 if per_class else int(peaks.sum() - places),
         LOST[3]: int((peaks - limit).clamp(min=0).sum()),
         HARD[0]: int(touching.sum()),
-        HARD[1]: int((drawn & (targets.wh < 1).any(dim=1)).sum())})
+        HARD[1]: int((valid & (centers.wh < 1).any(dim=1)).sum())})
 
 
 @dataclass
 class Outcome:
-    """What :func:`measure` found.
+    """The results of :func:`measure`.
 
     Attributes:
+        branches (tuple[str, ...]): the model's.
         metrics (dict[Experiment, dict[str, float]]): of the config's evaluator.
         counts (dict[int, Counter[str]]): stride -> objects by the reasons of
             :func:`count_objects`.
@@ -176,25 +200,31 @@ class Outcome:
         limit (int): detections per image.
     """
 
-    metrics: dict
-    counts: dict
-    images: int
-    objects: int
-    ignored: int
+    branches: tuple[str, ...]
+    metrics: dict[Experiment, dict[str, float]]
+    counts: dict[int, Counter]
     limit: int
+    images: int = 0
+    objects: int = 0
+    ignored: int = 0
 
 
-def measure(config, checkpoint=None, parts=PARTS, strides=None):
+def measure(
+    config: Config,
+    checkpoint: str | None = None,
+    parts: Sequence[str] | None = None,
+    strides: Sequence[int] | None = None,
+) -> Outcome:
     """Replace outputs by ground truth and evaluate, on the config's test data.
 
-    Without a checkpoint no network runs: neither its weights nor those that it would start
-    from are needed.
+    Works for every property of the head. Without a checkpoint no network runs: neither its
+    weights nor those that it would start from are needed.
 
     Args:
-        config (Config): of a model with :class:`CenterNetHead`; ``test_dataloader``, whose
+        config (Config): of a model with a :class:`CenterHead`; ``test_dataloader``, whose
             images are taken in order, and ``test_evaluator``.
         checkpoint (str, optional): the model's weights.
-        parts (Sequence[str]): see :func:`experiments_of`.
+        parts (Sequence[str], optional): see :func:`experiments_of`.
         strides (Sequence[int], optional): see :func:`experiments_of`.
 
     Returns:
@@ -212,19 +242,22 @@ def measure(config, checkpoint=None, parts=PARTS, strides=None):
     init_default_scope(config.get('default_scope', 'mmdet'))
     model = load_model(config, checkpoint) if checkpoint else MODELS.build(config.model)
     head = getattr(model, 'bbox_head', None)
-    if not isinstance(head, CenterNetHead):
-        raise UserError(f'the head is a {type(head).__name__}, but the oracle is for boxes, the '
-                        'outputs of mmdet_centernet.CenterNetHead: give it the config of a '
-                        'detector, which may have the same data')
-    # In order and in one process, as each image's ground truth is looked up by its number.
-    settings = dict(config.test_dataloader, sampler=dict(type='DefaultSampler', shuffle=False))
-    settings.pop('batch_sampler', None)
-    loader = Runner.build_dataloader(settings)
-    CheckNumClassesHook().before_test(SimpleNamespace(model=model, test_dataloader=loader))
+    if not isinstance(head, CenterHead):
+        raise UserError(f'the head is a {type(head).__name__}, but the oracle replaces the outputs '
+                        'of a mmdet_centernet.CenterHead or one of its kind: give it the config '
+                        'of such a detector, which may have the same data')
+    branches = tuple(head.branches)
+    for part in parts or ():
+        if part not in branches:
+            raise UserError(f'the model has no branch {part!r}: its branches are '
+                            f'{", ".join(branches)}')
+    loader = _loader(config)
     dataset = loader.dataset
+    CheckNumClassesHook().before_test(SimpleNamespace(model=model, test_dataloader=loader))
     if not len(dataset):
         raise UserError('test_dataloader has no images')
-    rows = experiments_of(head.coder.stride, checkpoint is not None, parts, strides)
+    head.use_dataset(dataset.metainfo)
+    rows = experiments_of(branches, head.coder.stride, checkpoint is not None, parts, strides)
     coders = {row.stride: _with_stride(head.coder, row.stride) for row in rows}
     evaluators = {}
     for row in rows:
@@ -234,32 +267,35 @@ def measure(config, checkpoint=None, parts=PARTS, strides=None):
     cfg = head.test_cfg or {}
     limit = cfg.get('max_per_img', 100)
     limit = min(limit, cfg.get('topk', limit))
-    outcome = Outcome({}, {stride: Counter() for stride in coders}, 0, 0, 0, limit)
+    boxes = head.find_property(Box)
+    outcome = Outcome(branches, {}, {stride: Counter() for stride in coders}, limit)
     for data in track(loader, 'measuring', console=Console(stderr=True), transient=True):
         batch = model.data_preprocessor(data, False)
         samples = batch['data_samples']
-        infos = [dataset.get_data_info(outcome.images + i) for i in range(len(samples))]
-        outcome.images += len(infos)
-        truth = [ground_truth(info) for info in infos]
-        outcome.objects += sum(len(each['labels']) for each in truth)
-        outcome.ignored += sum(len(info['instances']) for info in infos) - sum(
-            len(each['labels']) for each in truth)
-        boxes, labels = _in_input_pixels(head, truth, samples)
+        metas = [sample.metainfo for sample in samples]
+        instances = [sample.gt_instances.cpu() for sample in samples]
+        num_objects, num_ignored = _count_annotations(dataset, outcome.images, len(samples))
+        outcome.images += len(samples)
+        outcome.objects += num_objects
+        outcome.ignored += num_ignored
         predicted = _outputs_of(model, batch) if checkpoint else None
         outputs = {}
         for stride, coder in coders.items():
-            shape = predicted['heatmap'].shape if predicted else (
-                len(samples), head.num_classes,
-                *(-(-side // stride) for side in batch['inputs'].shape[-2:]))
-            targets = coder.encode(boxes, labels, tuple(shape))
-            outputs[stride] = true_outputs(targets, tuple(shape),
-                                           2 * head.num_classes if head.wh_per_class else 2)
+            head.coder = coder
+            size = predicted['heatmap'].shape[2:] if predicted else tuple(
+                -(-side // stride) for side in batch['inputs'].shape[-2:])
+            shape = (len(samples), head.num_classes, *size)
+            targets = head.encode(instances, metas, shape)
+            outputs[stride] = {
+                name: true_output(targets[name], branch, (len(samples), branch.channels, *size))
+                for name, branch in head.branches.items()}
             outcome.counts[stride].update(count_objects(
-                targets, outputs[stride]['heatmap'].isposinf(), limit, head.wh_per_class))
+                coder.encode(instances, metas, shape)[0], num_objects, limit,
+                boxes is not None and boxes.per_class))
         for row in rows:
-            chosen = _choose(row, outputs[row.stride], predicted)
             head.coder = coders[row.stride]
-            results = head.predict_by_feat([chosen], [s.metainfo for s in samples])
+            chosen = _choose(row, outputs[row.stride], predicted)
+            results = head.predict_by_feat([chosen], metas)
             for sample, result in zip(samples, results, strict=True):
                 sample.pred_instances = result
             evaluators[row].process(data_samples=samples, data_batch=data)
@@ -271,41 +307,88 @@ def measure(config, checkpoint=None, parts=PARTS, strides=None):
     return outcome
 
 
-def _with_stride(coder, stride):
-    """The same coder at another stride."""
+def _loader(config: Config) -> torch.utils.data.DataLoader:
+    """Build the test data loader, in order, with annotations that follow the image.
+
+    MMDetection's test pipelines load annotations last, in pixels of the original image. Here
+    those of the training pipeline are loaded first, so that every transform moves them, too.
+    """
+    settings = copy.deepcopy(config.test_dataloader)
+    # In order, because each image's annotations are looked up by its number.
+    settings['sampler'] = dict(type='DefaultSampler', shuffle=False)
+    settings.pop('batch_sampler', None)
+    loaders: dict[str, dict] = {}
+    for name in ('test_dataloader', 'train_dataloader'):
+        pipeline = _innermost((config.get(name) or {}).get('dataset') or {}).get('pipeline') or ()
+        for step in pipeline:
+            if _loads_annotations(step):
+                loaders[_type_name(step)] = step
+    dataset = _innermost(settings['dataset'])
+    pipeline = [step for step in dataset.get('pipeline') or () if not _loads_annotations(step)]
+    images = [index for index, step in enumerate(pipeline)
+              if _type_name(step).startswith('Load')]
+    if not images:
+        raise UserError('the test pipeline loads no image: begin it with '
+                        'mmdet_centernet.LoadImage')
+    pipeline[images[-1] + 1:images[-1] + 1] = loaders.values() or [
+        dict(type='mmdet.LoadAnnotations', with_bbox=True)]
+    dataset['pipeline'] = pipeline
+    return Runner.build_dataloader(settings)
+
+
+def _innermost(dataset: dict) -> dict:
+    """Return the config of the data set inside of wrappers that repeat it."""
+    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
+        dataset = dataset['dataset']
+    return dataset
+
+
+def _type_name(step: dict) -> str:
+    """Return the type of a transform's config without its scope."""
+    kind = step['type']
+    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+
+
+def _loads_annotations(step: dict) -> bool:
+    name = _type_name(step)
+    return name.startswith('Load') and 'Image' not in name
+
+
+def _count_annotations(dataset, first: int, count: int) -> tuple[int, int]:
+    """Count the objects of images, and the annotations to be ignored."""
+    flags = [bool(instance.get('ignore_flag')) for index in range(first, first + count)
+             for instance in dataset.get_data_info(index)['instances']]
+    return len(flags) - sum(flags), sum(flags)
+
+
+def _with_stride(coder, stride: int):
+    """Return the same coder at another stride."""
     coder = copy.copy(coder)
     coder.stride = stride
     return coder
 
 
-def _in_input_pixels(head, truth, samples):
-    """Boxes [N, 4] and labels [N] of each image as the network sees it, float32 and int64."""
-    to_original = head.input_to_original(
-        [sample.metainfo for sample in samples], torch.empty(0, dtype=torch.float64))
-    boxes = [torch.from_numpy(warp_boxes(each['bboxes'], matrix)).float()
-             for each, matrix in zip(truth, to_original.inverse().numpy(), strict=True)]
-    return boxes, [torch.from_numpy(each['labels']) for each in truth]
-
-
 @torch.no_grad()
-def _outputs_of(model, batch):
-    """What the network puts out for a batch, on the CPU."""
+def _outputs_of(model: nn.Module, batch: dict) -> dict[str, Tensor]:
+    """Compute the network's outputs for a batch, on the CPU."""
     last = model(**batch, mode='tensor')[0][-1]
-    return {name: last[name].float().cpu() for name in PARTS}
+    return {name: values.float().cpu() for name, values in last.items()}
 
 
-def _choose(row, true, predicted):
-    """The outputs that a row decodes."""
-    chosen = {part: (true if getattr(row, part) == TRUE else predicted or {}).get(part)
-              for part in PARTS}
-    if row.offset == MIDDLE:
-        chosen['offset'] = torch.full_like(true['offset'], MIDDLE_OFFSET)
+def _choose(
+    row: Experiment, true: dict[str, Tensor], predicted: dict[str, Tensor] | None
+) -> dict[str, Tensor]:
+    """Return the outputs that a row decodes."""
+    chosen = {name: predicted[name] if predicted and name in row.network else values
+              for name, values in true.items()}
+    if row.mid_cell:
+        chosen['offset'] = torch.full_like(true['offset'], MIDDLE)
     return chosen
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Without what evaluators print of each evaluation."""
+def _quiet() -> Iterator[None]:
+    """Suppress what evaluators print of each evaluation."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)

@@ -18,6 +18,7 @@ from mmdet_centernet.checkpoints import parameter_names
 from mmdet_centernet.checkpoints.architecture import architecture_of
 from mmdet_centernet.checkpoints.read import load_state, read_checkpoint, shorten, state_dict_of
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.models.properties import Keypoints
 from mmdet_centernet.registry import MODELS
 
 COMMAND = 'python tools/model_converters/convert_checkpoint.py'
@@ -182,8 +183,9 @@ def convert(config, source_path):
     meta = content.get('meta')
     meta = meta if isinstance(meta, dict) else {}
     new_meta = {'converted_from': source.title}
+    keypoints = model.bbox_head.find_property(Keypoints)
     names = dataset_meta(meta, config, model.bbox_head.num_classes,
-                         getattr(model.bbox_head, 'num_keypoints', None))
+                         keypoints and keypoints.num_keypoints)
     if names:
         new_meta['dataset_meta'] = names
     epoch = content.get('epoch', meta.get('epoch'))

@@ -8,7 +8,6 @@ from mmdet_centernet.inference.test_options import (
     datasets_of,
     index_of_sizing,
 )
-from mmdet_centernet.models.dense_heads import CenterNetMono3DHead, CenterNetPoseHead
 from mmdet_centernet.models.layers import DCNv2
 from mmdet_centernet.registry import TRANSFORMS
 from mmdet_centernet.runtime.metadata import FORMAT
@@ -59,8 +58,7 @@ def describe(model, config, config_name, shape=None, dynamic=False, batch=1):
         format=FORMAT,
         version=__version__,
         config=config_name,
-        task=('pose' if isinstance(head, CenterNetPoseHead)
-              else 'mono3d' if isinstance(head, CenterNetMono3DHead) else 'detection'),
+        task=head.task,
         classes=list(meta['classes']),
         palette=[list(color) for color in meta['palette']],
         skeleton=skeleton or None,

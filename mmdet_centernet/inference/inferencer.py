@@ -29,12 +29,15 @@ from mmdet_centernet.io.inputs import (
     describe,
     images_of,
 )
-from mmdet_centernet.models.dense_heads import BaseCenterHead, CenterNetMono3DHead
+from mmdet_centernet.models.dense_heads import CenterHead
+from mmdet_centernet.models.properties import Keypoints
 from mmdet_centernet.visualization import Mono3DLocalVisualizer, PoseLocalVisualizer
 
 _LOADERS = ('LoadImage', 'LoadImageFromFile')
-# Of predictions beside boxes, scores and labels, where a model has them.
-_FIELDS = ('keypoints', 'keypoint_scores', 'bboxes_3d', 'alpha', 'depth')
+# Tasks whose predictions mmdet.DetLocalVisualizer does not draw.
+_VISUALIZERS = dict(pose=PoseLocalVisualizer, mono3d=Mono3DLocalVisualizer)
+# What DetInferencer puts into the results itself.
+_BOX_FIELDS = ('bboxes', 'scores', 'labels')
 
 
 class CenterNetInferencer(DetInferencer):
@@ -107,7 +110,7 @@ class CenterNetInferencer(DetInferencer):
         """Build the model and load all of its weights."""
         model = MODELS.build(cfg.model)
         detector = model.module if isinstance(model, BaseTTAModel) else model
-        if not isinstance(getattr(detector, 'bbox_head', None), BaseCenterHead):
+        if not isinstance(getattr(detector, 'bbox_head', None), CenterHead):
             raise UserError(f"the config's model is a {type(detector).__name__} without a head "
                             "of mmdet_centernet: use mmdet's DetInferencer for it")
         meta = {}
@@ -119,8 +122,7 @@ class CenterNetInferencer(DetInferencer):
         model.cfg = cfg
         head = detector.bbox_head
         model.dataset_meta = self._dataset_meta(meta, cfg, head)
-        if _is_pose(head) and head.flip_pairs is None:
-            head.flip_pairs = model.dataset_meta.get('flip_pairs')
+        head.use_dataset(model.dataset_meta)
         return faster(model.to(device).eval(), **self._speed)
 
     @property
@@ -128,25 +130,20 @@ class CenterNetInferencer(DetInferencer):
         """The detector's, also within a TTA model."""
         return getattr(self.model, 'module', self.model).bbox_head
 
-    @property
-    def _is_mono3d(self):
-        """Whether the model finds boxes in space."""
-        return isinstance(self._head, CenterNetMono3DHead)
-
     def _dataset_meta(self, meta, config, head):
         """What a head's classes are called, their colours, and the skeleton of a pose head.
 
         Args:
             meta (dict): The checkpoint's.
             config (Config): Its data come next.
-            head (BaseCenterHead): Of the model.
+            head (CenterHead): Of the model.
 
         Returns:
             dict: ``classes`` (tuple of str), ``palette`` (list of RGB) and, if known, what
             :func:`parse_skeleton` returns.
         """
         num_classes = head.num_classes
-        num_keypoints = head.num_keypoints if _is_pose(head) else None
+        num_keypoints = _num_keypoints(head)
         joints = (meta.get('dataset_meta') or {}).get('num_keypoints', num_keypoints)
         if num_keypoints and joints != num_keypoints:
             warnings.warn(f"the checkpoint's data set has {joints} joints, but model.bbox_head "
@@ -170,8 +167,7 @@ class CenterNetInferencer(DetInferencer):
 
     def _init_visualizer(self, cfg):
         """The config's; for poses and boxes in space one that draws these, whatever it says."""
-        wanted = (PoseLocalVisualizer if _is_pose(self._head)
-                  else Mono3DLocalVisualizer if self._is_mono3d else None)
+        wanted = _VISUALIZERS.get(self._head.task)
         if wanted:
             kind = cfg.visualizer.type
             kind = VISUALIZERS.get(kind) if isinstance(kind, str) else kind
@@ -269,7 +265,7 @@ class CenterNetInferencer(DetInferencer):
             UserError: If they are missing, wrong or of no use.
         """
         name = type(self._head).__name__
-        if not self._is_mono3d:
+        if 'cam2img' not in self._head.image_inputs:
             if cam2img is not None:
                 raise UserError('cam2img is the camera that boxes in space need, but the model '
                                 f'has a {name}, which finds none: leave it out')
@@ -288,7 +284,7 @@ class CenterNetInferencer(DetInferencer):
         if kpt_thr is None and not draw_heatmap:
             yield
             return
-        if not _is_pose(head):
+        if head.find_property(Keypoints) is None:
             raise UserError('kpt_thr and draw_heatmap are for joints, but the model has a '
                             f'{type(head).__name__}, which predicts none: leave them out')
         before = head.test_cfg, visualizer.kpt_thr
@@ -316,16 +312,16 @@ class CenterNetInferencer(DetInferencer):
         that lie in the image and have an area, those of this package take them as they are.
         """
         inputs = [item if isinstance(item, str) else item[..., ::-1] for item in inputs]
-        if not (_is_pose(self._head) or self._is_mono3d):
+        if self._head.task not in _VISUALIZERS:
             preds = [_drawable(pred) for pred in preds]
         return super().visualize(inputs, preds, **options)
 
     def pred2dict(self, data_sample, pred_out_dir=''):
         """One prediction as plain lists, written as json if there is a folder for it."""
         result = super().pred2dict(data_sample)
-        for name in _FIELDS:
-            if name in data_sample.pred_instances:
-                result[name] = data_sample.pred_instances[name].tolist()
+        for name, values in data_sample.pred_instances.items():
+            if name not in _BOX_FIELDS:
+                result[name] = values.tolist()
         if pred_out_dir:
             name = (Path(data_sample.img_path).stem if 'img_path' in data_sample
                     else str(self.num_predicted_imgs))
@@ -348,9 +344,10 @@ class _Counted:
         return self._count
 
 
-def _is_pose(head):
-    """Whether a head predicts joints."""
-    return hasattr(head, 'num_keypoints')
+def _num_keypoints(head):
+    """Return the number of keypoints that a head predicts, None if it predicts none."""
+    keypoints = head.find_property(Keypoints)
+    return keypoints and keypoints.num_keypoints
 
 
 def _as_sample(item):
@@ -360,7 +357,7 @@ def _as_sample(item):
 
 def _skeleton(config, head):
     """The skeleton of the config's data, else COCO's, if the head has as many joints."""
-    num_keypoints = head.num_keypoints
+    num_keypoints = _num_keypoints(head)
     found = dataset_meta({}, config, head.num_classes, num_keypoints) or {}
     if 'num_keypoints' not in found and num_keypoints == COCO_SKELETON['num_keypoints']:
         found = COCO_SKELETON

@@ -204,14 +204,13 @@ def _check_head(config, tta):
 
     From the config alone, so that nothing has been built or written yet.
     """
-    from mmdet_centernet.models.dense_heads.base_center_head import BaseCenterHead
-    from mmdet_centernet.models.dense_heads.centernet_mono3d_head import CenterNetMono3DHead
+    from mmdet_centernet.models.dense_heads import CenterHead, CenterNetMono3DHead
     kind = (config.model.get('bbox_head') or {}).get('type')
     head = kind
     if isinstance(kind, str):
         with MODELS.switch_scope_and_registry(config.get('default_scope', 'mmdet')) as registry:
             head = registry.get(kind)
-    if not (isinstance(head, type) and issubclass(head, BaseCenterHead)):
+    if not (isinstance(head, type) and issubclass(head, CenterHead)):
         raise UserError(
             f'test-time augmentation needs a model with a head of this package, such as '
             f'mmdet_centernet.CenterNetHead, but {config.model.get("type")} has '

@@ -221,7 +221,7 @@ class Detector:
     def _finish(self, decoded, sample):
         """One image's detections [K, ...]: to the original image, and those that count.
 
-        As :meth:`BaseCenterHead.predict_by_feat`.
+        As :meth:`CenterHead.predict_by_feat`.
         """
         cfg = self._test_cfg
         inverse = np.linalg.inv(sample.homography.astype(np.float64)).astype(np.float32)

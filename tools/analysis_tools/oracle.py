@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmdet_centernet import cli
-from mmdet_centernet.analysis.oracle import HARD, LOST, PARTS, measure
+from mmdet_centernet.analysis.oracle import HARD, LOST, measure
 from mmdet_centernet.engine.config import load_config
 from mmdet_centernet.engine.runner import use_cpu
 from mmdet_centernet.errors import UserError
@@ -30,13 +30,16 @@ def positive(text):
 def parse_args(argv=None):
     """The command line."""
     parser = argparse.ArgumentParser(
-        description="Decode ground truth in place of the network's heat map, size and offset, "
-        "and evaluate it on the config's test data: without a checkpoint the ceiling of any "
-        'network, before training; with one, what each output costs')
+        description="Decode ground truth in place of the network's outputs and evaluate it on "
+        "the config's test data. Without a checkpoint: the ceiling of any network, before "
+        'training. With one: the cost of each output. Works for boxes, poses, 3D boxes and '
+        'any other property of the head.')
     parser.add_argument('config', help='config file')
-    parser.add_argument('--checkpoint', help='combine ground truth with what this network says')
-    parser.add_argument('--parts', nargs='+', choices=PARTS,
-                        help='with --checkpoint: replace only these, in every combination')
+    parser.add_argument('--checkpoint',
+                        help='combine ground truth with the outputs of this network')
+    parser.add_argument('--parts', nargs='+', metavar='BRANCH',
+                        help='with --checkpoint: replace only these branches, such as heatmap, '
+                        'wh and offset')
     parser.add_argument('--stride', nargs='+', type=positive, metavar='PIXELS',
                         help='without --checkpoint: compare the ceilings of these strides')
     cli.add_common_arguments(parser)
@@ -51,16 +54,24 @@ def short_names(metrics):
             .replace('bbox_mAP', 'AP').replace('AP_', 'AP') for name in names}
 
 
+def origin(row, branches):
+    """Return the outputs that are ground truth in words."""
+    if row.mid_cell:
+        return 'all, offset mid-cell'
+    true = [name for name in branches if name not in row.network]
+    return 'all' if len(true) == len(branches) else ', '.join(true) or 'none'
+
+
 def metrics_table(outcome):
-    """One row per experiment."""
-    table = Table('stride', 'heat map', 'size', 'offset', **STYLE)
+    """Return one row per experiment."""
+    table = Table('stride', 'from ground truth', **STYLE)
     names = short_names(next(iter(outcome.metrics.values())))
     for name in names.values():
         table.add_column(name, justify='right')
     for row, metrics in outcome.metrics.items():
         # COCO gives -1 where there is no such object.
         values = ['-' if metrics[name] < 0 else f'{metrics[name]:.3f}' for name in names]
-        table.add_row(str(row.stride), row.heatmap, row.wh, row.offset, *values)
+        table.add_row(str(row.stride), origin(row, outcome.branches), *values)
     return table
 
 
@@ -87,7 +98,7 @@ def main(argv=None):
     if args.device == 'cpu':
         use_cpu()
     MMLogger.get_instance('oracle')  # shows what the data set says of its annotations
-    outcome = measure(config, args.checkpoint, args.parts or PARTS, args.stride)
+    outcome = measure(config, args.checkpoint, args.parts, args.stride)
     # A file is as wide as what is written into it.
     console = Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
     console.print(f'{outcome.images} images with {outcome.objects} objects, and '

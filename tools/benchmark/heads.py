@@ -53,13 +53,13 @@ def _head(side, classes):
 
 
 def encode(side, batch=16, size=512, objects=32, classes=CLASSES):
-    """Targets from boxes: those of our coder, or mmdet's dense ones."""
+    """Targets from boxes: those of our head, or mmdet's dense ones."""
     head = _head(side, classes)
     instances = [sample.gt_instances for sample in samples(batch, size, objects, classes)]
-    boxes, labels = [i.bboxes for i in instances], [i.labels for i in instances]
     shape = batch, classes, size // STRIDE, size // STRIDE
     if side == 'ours':
-        return lambda: head.coder.encode(boxes, labels, shape)
+        return lambda: head.encode(instances, [{}] * batch, shape)
+    boxes, labels = [i.bboxes for i in instances], [i.labels for i in instances]
     return lambda: head.get_targets(boxes, labels, shape, (size, size))
 
 

@@ -40,7 +40,8 @@ def pose(side, batch=16, size=512):
         inputs = torch.randn(batch, 3, size, size, generator=generator)
         return torch.inference_mode()(lambda: detector(inputs, mode='tensor'))
     head = detector.bbox_head
-    cells, keypoints = size // STRIDE, head.num_keypoints
+    cells = size // STRIDE
+    keypoints = head.branches['keypoint_heatmap'].channels
 
     def maps(channels, draw=torch.rand):
         return draw(batch, channels, cells, cells, generator=generator)

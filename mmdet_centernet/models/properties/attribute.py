@@ -1,5 +1,6 @@
 """Named attributes of objects: a class, several labels, or a number."""
 from torch import Tensor
+from torch.nn import functional as F
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.properties.box import L1
@@ -8,6 +9,7 @@ from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
 from mmdet_centernet.registry import TASK_UTILS
 
+CERTAIN = 10.0  # logit of a network that is certain
 KINDS = ('class', 'multi_label', 'number')
 LOSSES = dict(
     zip(KINDS, (dict(type='mmdet.CrossEntropyLoss'),
@@ -68,7 +70,8 @@ class Attribute(Property):
             f'the config asks for the attribute {name!r}: name it in metainfo.attributes of the '
             'data set (mmdet_centernet.CocoDataset), with mmdet_centernet.LoadAttributes and '
             'mmdet_centernet.PackInputs in its pipeline')}
-        self.branches[self.field] = Branch(num_classes, loss or LOSSES[kind], flip=flip_map)
+        self.branches[self.field] = Branch(
+            num_classes, loss or LOSSES[kind], flip=flip_map, to_output=self._to_output)
 
     def use_dataset(self, metainfo: dict) -> None:
         """Take the names of the values.
@@ -114,6 +117,14 @@ class Attribute(Property):
             values = (values[:, None] - self.mean) / self.std
         target = centers.at_centers(values, known * weight)
         return {self.field: target._replace(count=target.weight.sum())}
+
+    def _to_output(self, values: Tensor) -> Tensor:
+        """Return outputs [N, V] that stand for encoded values."""
+        if self.kind == 'number':
+            return values
+        if self.kind == 'class':
+            values = F.one_hot(values, self.num_classes)
+        return 2 * CERTAIN * values - CERTAIN
 
     def decode(self, outputs: Fields, peaks: Peaks, detections: Fields) -> Fields:
         """Decode values at the peaks."""
