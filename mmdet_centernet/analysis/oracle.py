@@ -81,7 +81,7 @@ def experiments_of(
     if not has_network:
         return [Experiment(each, mid_cell=mid_cell) for each in strides or (stride,)
                 for mid_cell in ((False, True) if 'offset' in branches else (False,))]
-    parts = tuple(parts or branches)
+    parts = tuple(branches if parts is None else parts)
     counts = range(len(parts) + 1) if len(parts) <= MOST_COMBINED else (0, 1, len(parts))
     replaced = itertools.chain.from_iterable(
         itertools.combinations(parts, count) for count in counts)
@@ -129,7 +129,7 @@ def true_output(target: Target, branch: Branch, shape: tuple[int, ...]) -> Tenso
     if isinstance(target, HeatmapTarget):
         return branch.to_output(target.heatmap.to_dense())
     batch, channels, height, width = shape
-    trained = target.weight.reshape(len(target.cells), -1).any(dim=1)
+    trained = (target.weight[..., None] > 0).flatten(1).any(dim=1)
     values = branch.to_output(target.values).flatten(1).float()
     if target.channels is not None:
         values = values.repeat(1, channels // values.shape[1])

@@ -16,7 +16,7 @@ AP = 'coco/bbox_mAP'
 
 
 def last_error(capsys):
-    """The sentence that the tool printed."""
+    """Return the error message that the tool printed."""
     error, = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]
     return error
 
@@ -52,11 +52,11 @@ def test_ceiling_without_a_network(tool, config, capsys, monkeypatch):
     captured = capsys.readouterr()
     text = captured.out
     assert '5 images with 15 objects, and 0 to ignore; at most 20 detections' in text
-    rows = [line.split() for line in text.splitlines() if re.match(r' ?\d+ +true', line)]
-    assert [row[:4] for row in rows] == [
-        [stride, 'true', 'true', offset] for stride in '48' for offset in ('true', 'mid-cell')]
+    rows = re.findall(r'(?m)^ ?(\d+) +(all|all, offset mid-cell) +([\d.]+) ', text)
+    assert [row[:2] for row in rows] == [
+        (stride, origin) for stride in '48' for origin in ('all', 'all, offset mid-cell')]
     assert 'Average Precision' not in text and 'Evaluating' not in text + captured.err
-    assert rows[0][4] == '1.000' and float(rows[1][4]) < 0.95
+    assert rows[0][2] == '1.000' and float(rows[1][2]) < 0.95
     # A terminal of 80 columns shows the table whole.
     assert all(len(line) <= 80 for line in text.splitlines() if line.startswith(' stride'))
 
@@ -64,18 +64,18 @@ def test_ceiling_without_a_network(tool, config, capsys, monkeypatch):
 def test_combinations_with_a_network(tool, trained, capsys):
     config, work = trained
     assert tool(TOOL, config, '--checkpoint', work / 'epoch_2.pth') == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()
-            if re.match(r' ?4 +(true|network)', line)]
-    assert len({tuple(row[1:4]) for row in rows}) == len(rows) == 8
-    assert rows[0][1:4] == ['network'] * 3 and rows[-1][1:5] == ['true'] * 3 + ['1.000']
-    assert float(rows[0][4]) < 0.5
+    rows = re.findall(r'(?m)^ ?4 +(.+?)  +([\d.]+) ', capsys.readouterr().out)
+    assert [origin for origin, _ in rows] == [
+        'none', 'heatmap', 'wh', 'offset', 'heatmap, wh', 'heatmap, offset', 'wh, offset', 'all']
+    assert rows[-1][1] == '1.000' and float(rows[0][1]) < 0.5
     assert tool(TOOL, config, '--checkpoint', work / 'epoch_2.pth', '--parts', 'wh', 'heatmap',
                 ) == 0
-    assert len(re.findall(r'(?m)^ ?4 +(?:true|network)', capsys.readouterr().out)) == 4
+    assert re.findall(r'(?m)^ ?4 +(.+?)  ', capsys.readouterr().out) == [
+        'none', 'wh', 'heatmap', 'heatmap, wh']
 
 
 def dumped(config, checkpoint, parts, path):
-    """The predictions of the last row."""
+    """Return the predictions of the last row."""
     config = load_config(str(config))
     config.test_evaluator = [dict(type='mmdet.DumpDetResults', out_file_path=str(path))]
     measure(config, checkpoint, parts)
@@ -167,9 +167,10 @@ def test_what_is_lost_is_said(tool, load, config, capsys):
     ('test_dataloader = None\n', (), 'the config has no test_dataloader'),
     ("model['bbox_head']['num_classes'] = 5\n", (), '2 classes (square, disc) by'),
     ("model['bbox_head'] = dict(type='mmdet.CenterNetHead', in_channels=8, feat_channels=8, "
-     'num_classes=2)\n', (), 'the head is a CenterNetHead, but the oracle is for boxes, the outp'),
-    ("model['bbox_head'] = dict(type='mmdet_centernet.CenterNetPoseHead', in_channels=8)\n", (),
-     'the head is a CenterNetPoseHead, but the oracle is for boxes'),
+     'num_classes=2)\n', (), 'the head is a CenterNetHead, but the oracle replaces the outputs of a'),
+    ("model['bbox_head'] = dict(type='mmdet_centernet.CenterNetPoseHead', num_classes=2, "
+     'in_channels=8)\n', (), 'comes without keypoints: train on a'),
+    ('', ('--checkpoint', 'trained', '--parts', 'depth'), "the model has no branch 'depth'"),
     ('', ('--parts', 'wh'), '--parts needs --checkpoint'),
     ('', ('--checkpoint', 'CHECKPOINT', '--stride', '4'), 'only be tried without a checkpoint'),
     ('', ('--checkpoint', 'CHECKPOINT'), "is not of the config's model"),
@@ -178,14 +179,15 @@ def test_what_is_lost_is_said(tool, load, config, capsys):
     ("test_dataloader['dataset']['ann_file'] = 'bare.json'\n", (), 'lists no image at all'),
     ("val_evaluator['ann_file'] = 'gone.json'\n", (), 'gone.json'),
 ])
-def test_mistakes_end_in_a_sentence(tool, load, config, data, tmp_path, capsys, extra, arguments,
-                                    words):
+def test_mistakes_end_in_an_error_message(tool, load, config, data, trained, tmp_path, capsys,
+                                          extra, arguments, words):
     content = json.loads((data / 'train.json').read_text())
     (data / 'empty.json').write_text(json.dumps(dict(content, annotations=[])))
     (data / 'bare.json').write_text(json.dumps(dict(content, annotations=[], images=[])))
     torch.save({'state_dict': {'fc.weight': torch.zeros(2)}}, tmp_path / 'stranger.pth')
     load(extra)
-    arguments = [tmp_path / 'stranger.pth' if a == 'CHECKPOINT' else a for a in arguments]
+    files = dict(CHECKPOINT=tmp_path / 'stranger.pth', trained=trained[1] / 'epoch_2.pth')
+    arguments = [files.get(argument, argument) for argument in arguments]
     assert tool(TOOL, config, *arguments) == 1
     assert words in last_error(capsys)
 
