@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.models.losses.target_loss import cell_loss, heatmap_loss
 from mmdet_centernet.models.properties.branch import Branch, JointLoss, heatmap_branch
 from mmdet_centernet.models.properties.property import Property
 from mmdet_centernet.models.properties.target import CellTarget, HeatmapTarget, Target
@@ -168,9 +169,6 @@ class CenterHead(BaseDenseHead):
         Returns:
             tuple[list[dict[str, Tensor]]]: one entry, the list of the stacks' outputs:
             branch name -> Tensor[B, channels, H, W], logits and raw regressions.
-
-        Raises:
-            ValueError: if the number of features is not the number of stacks.
         """
         self._check_features(features)
         return ([
@@ -224,9 +222,12 @@ class CenterHead(BaseDenseHead):
         for output in outputs:
             for name, target in targets.items():
                 if isinstance(target, HeatmapTarget):
-                    loss = self._heatmap_loss(name, output[name], target, divisors[name])
+                    loss = heatmap_loss(
+                        self.losses[name], output[name], target, divisors[name])
                 else:
-                    loss = self._cell_loss(name, output, target, divisors[name])
+                    loss = cell_loss(
+                        self.losses[name], self._predictions(output, name, target), target,
+                        divisors[name])
                 branch = self.branches.get(name)
                 key = f'loss_{branch and branch.loss_name or name}'
                 losses[key] = losses[key] + loss if key in losses else loss
@@ -241,8 +242,7 @@ class CenterHead(BaseDenseHead):
     ) -> dict[str, Target]:
         """Encode the targets of all branches and joint losses; see :meth:`loss_by_feat`.
 
-        Args:
-            shape (tuple[int, int, int, int]): (B, C, H, W) of the heatmap.
+        ``shape`` is (B, C, H, W) of the heatmap.
         """
         for instances, meta in zip(batch_gt_instances, batch_img_metas, strict=True):
             for each in self.properties:
@@ -266,11 +266,7 @@ class CenterHead(BaseDenseHead):
         return targets
 
     def read_inputs(self, batch_img_metas: list[dict], like: Tensor) -> dict[str, Tensor]:
-        """Return the :attr:`image_inputs` [B, ...] from metainfo, on the device of ``like``.
-
-        Raises:
-            UserError: if an image has none.
-        """
+        """Return the :attr:`image_inputs` [B, ...] from metainfo, on the device of ``like``."""
         inputs = {}
         for name, source in self.image_inputs.items():
             for meta in batch_img_metas:
@@ -283,88 +279,46 @@ class CenterHead(BaseDenseHead):
 
     @staticmethod
     def _divisors(targets: dict[str, Target]) -> dict[str, Tensor]:
-        """Average the counts of all targets over the processes, in one message.
+        """Average the counts of all targets over the processes; the whole batch counts 1 at least.
 
-        The whole batch counts at least 1.
+        One message carries all of them.
         """
-        counts = [(target.heatmap.num_peaks() if isinstance(target, HeatmapTarget)
-                   else target.count).reshape(-1) for target in targets.values()]
-        means = reduce_mean(torch.cat(counts)).clamp(min=1 / get_world_size())
-        means = means.split([len(count) for count in counts])
-        return {name: mean if isinstance(target, HeatmapTarget) or len(mean) > 1 else mean[0]
-                for (name, target), mean in zip(targets.items(), means, strict=True)}
+        counts = [target.count for target in targets.values()]
+        means = reduce_mean(torch.cat([count.reshape(-1) for count in counts]))
+        means = means.clamp(min=1 / get_world_size()).split([count.numel() for count in counts])
+        return {name: mean.view(count.shape)
+                for name, count, mean in zip(targets, counts, means, strict=True)}
 
-    def _heatmap_loss(
-        self, name: str, logits: Tensor, target: HeatmapTarget, divisor: Tensor
-    ) -> Tensor:
-        """Apply a heatmap loss: ours (logits, sparse target) or one with MMDetection's
-        interface (probabilities, dense target)."""
-        if target.ignored is not None:
-            # Far below 0 a cell costs nothing and has no gradient.
-            logits = logits.masked_fill(target.ignored, -1e4)
-        loss = self.losses[name]
-        if getattr(loss, 'takes_logits', False):
-            return loss(logits, target.heatmap, avg_factor=divisor[0])
-        return loss(logits.sigmoid(), target.heatmap.to_dense(), avg_factor=divisor[0])
-
-    def _cell_loss(
-        self, name: str, output: dict[str, Tensor], target: CellTarget, divisor: Tensor
-    ) -> Tensor:
-        """Average a regression loss over the cells of its target; see :class:`CellTarget`.
-
-        The weights are not an argument of the loss: MMDetection's would read them on the host.
-        """
+    def _predictions(self, output: dict[str, Tensor], name: str, target: CellTarget) -> Tensor:
+        """Read what a target is compared with, [M, ..., D], at its cells."""
         joint = self.joint_losses.get(name)
-        if joint is None:
-            pred = self._read(output, name, target, target.channels)
-            inner = target.values.shape[1:-1]
-            if inner:
-                pred = pred.unflatten(1, (*inner, pred.shape[1] // inner.numel()))
-        else:
-            pred = joint.combine(target, *(
+        if joint is not None:
+            return joint.combine(target, *(
                 self._read(output, branch, target) for branch in joint.branches))
-        weight = target.weight
-        if not weight.numel():  # 0, with a gradient, which losses of nothing do not all have
-            return pred.sum()
-        loss = self.losses[name](pred, target.values, reduction_override='none')
-        terms = 1
-        if loss.dim() > weight.dim():
-            weight, terms = weight[..., None], loss.shape[-1]
-        loss = loss * weight
-        if divisor.dim():
-            return (loss.sum(dim=0) / (divisor + target.eps)).sum()
-        return loss.sum() / (terms * divisor + target.eps)
+        pred = self._read(output, name, target, target.channels)
+        inner = target.values.shape[1:-1]
+        return pred.unflatten(1, (*inner, pred.shape[1] // inner.numel())) if inner else pred
 
     def _read(
-        self,
-        output: dict[str, Tensor],
-        name: str,
-        target: CellTarget,
+        self, output: dict[str, Tensor], name: str, target: CellTarget,
         channels: Tensor | None = None,
     ) -> Tensor:
         """Read a branch's values [M, channels] at the cells of a target."""
-        values = output[name]
-        width = values.shape[-1]
+        width = output[name].shape[-1]
         y = target.cells.div(width, rounding_mode='floor')
         x = target.cells - y * width
         if channels is None:
-            read = values[target.images, :, y, x]
+            read = output[name][target.images, :, y, x]
         else:
-            read = values[target.images[:, None], channels, y[:, None], x[:, None]]
+            read = output[name][target.images[:, None], channels, y[:, None], x[:, None]]
         return self.branches[name].to_value(read)
 
     def predict(
         self, x: Sequence[Tensor], batch_data_samples: list, rescale: bool = False
     ) -> list[InstanceData]:
-        """Predict from features; only the last stack's branches are computed.
+        """Predict from features, one per stack; only the last stack's branches are computed.
 
-        Args:
-            x (Sequence[Tensor[B, in_channels, H, W]]): one per stack.
-            batch_data_samples (list[DetDataSample]): their metainfo is used.
-            rescale (bool): see :meth:`predict_by_feat`.
-
-        Returns:
-            list[InstanceData]: one per image.
+        See :meth:`forward` for the features and :meth:`predict_by_feat` for the results.
         """
         return self.predict_output(self.forward_last(x), batch_data_samples, rescale)
 

@@ -1,6 +1,9 @@
 """Losses on tensors; they know no ground-truth format."""
-from .gaussian_focal_loss import GaussianFocalLoss, gaussian_focal_loss
-from .multi_bin_loss import MultiBinLoss
-from .normalized_l1_loss import NormalizedL1Loss
+from mmdet_centernet.models.losses.gaussian_focal_loss import (
+    GaussianFocalLoss,
+    gaussian_focal_loss,
+)
+from mmdet_centernet.models.losses.multi_bin_loss import MultiBinLoss
+from mmdet_centernet.models.losses.normalized_l1_loss import NormalizedL1Loss
 
 __all__ = ['GaussianFocalLoss', 'MultiBinLoss', 'NormalizedL1Loss', 'gaussian_focal_loss']

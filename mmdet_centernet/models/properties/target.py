@@ -17,6 +17,11 @@ class HeatmapTarget(NamedTuple):
     heatmap: SparseHeatmap
     ignored: Tensor | None = None
 
+    @property
+    def count(self) -> Tensor:
+        """Number of cells that are exactly 1, 0-d."""
+        return self.heatmap.num_peaks()
+
 
 class CellTarget(NamedTuple):
     """Target of a regression at M cells. The loss of an entry may have several terms.
