@@ -243,8 +243,8 @@ def measure(
     model = load_model(config, checkpoint) if checkpoint else MODELS.build(config.model)
     head = getattr(model, 'bbox_head', None)
     if not isinstance(head, CenterHead):
-        raise UserError(f'the head is a {type(head).__name__}, but the oracle replaces the outputs '
-                        'of a mmdet_centernet.CenterHead or one of its kind: give it the config '
+        raise UserError(f'the head is a {type(head).__name__}, but the oracle replaces the '
+                        'outputs of a mmdet_centernet.CenterHead: give it the config '
                         'of such a detector, which may have the same data')
     branches = tuple(head.branches)
     for part in parts or ():
