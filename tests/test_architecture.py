@@ -33,16 +33,16 @@ MAY_IMPORT_WITHIN = {
     'models': {
         '__init__': {
             'backbones', 'data_preprocessors', 'dense_heads', 'detectors', 'layers', 'losses',
-            'necks', 'task_modules', 'test_time_augs'},
+            'necks', 'properties', 'test_time_augs'},
         'data_preprocessors': set(),
-        'losses': set(),
-        'task_modules': set(),
         'layers': set(),
+        'properties': set(),
+        'losses': {'properties'},
         'backbones': {'layers'},
         'necks': {'layers'},
-        'dense_heads': {'layers', 'losses', 'task_modules'},
+        'dense_heads': {'layers', 'losses', 'properties'},
         'detectors': {'data_preprocessors'},
-        'test_time_augs': {'dense_heads', 'task_modules'},
+        'test_time_augs': {'dense_heads', 'layers'},
     },
 }
 # Package -> packages of others that it may not import.

@@ -13,11 +13,11 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.models.layers.suppression import suppress
 from mmdet_centernet.models.losses.target_loss import cell_loss, heatmap_loss
 from mmdet_centernet.models.properties.branch import Branch, JointLoss, heatmap_branch
 from mmdet_centernet.models.properties.property import Property
 from mmdet_centernet.models.properties.target import CellTarget, HeatmapTarget, Target
-from mmdet_centernet.ops.suppression import suppress
 from mmdet_centernet.ops.transforms import clip_boxes, input_to_original, transform_boxes
 from mmdet_centernet.registry import MODELS, TASK_UTILS
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.dense_heads.center_head import CenterHead
-from mmdet_centernet.ops.suppression import suppress
+from mmdet_centernet.models.layers.suppression import suppress
 from mmdet_centernet.registry import MODELS
 
 # What the original merges scales with.
@@ -38,7 +38,7 @@ class CenterNetTTAModel(BaseTTAModel):
             as the pipeline of the config has.
         flip (bool): mirror the images too.
         nms (dict, optional): how scales are merged, see
-            :func:`mmdet_centernet.ops.suppression.suppress`. None: all their
+            :func:`mmdet_centernet.models.layers.suppression.suppress`. None: all their
             detections are put together as they are.
         data_preprocessor (dict, optional): for a detector that has none.
 

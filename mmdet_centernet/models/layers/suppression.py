@@ -1,5 +1,6 @@
 """Suppression of detections that repeat a better one, by one of several methods."""
 import torch
+from mmcv.ops import batched_nms
 from torch import Tensor
 
 from mmdet_centernet.errors import UserError
@@ -46,8 +47,6 @@ def suppress(
             boxes, scores, labels=torch.zeros_like(labels) if class_agnostic else labels,
             max_num=max_num, **options)
         return scored[:, 4], kept
-    from mmcv.ops import batched_nms  # this package's stand-in has to exist before mmcv.ops
-
     # mmcv keeps classes apart by shifting them by the largest coordinate, which is enough
     # only for boxes that do not reach below zero.
     scored, kept = batched_nms(boxes - boxes.min(), scores, labels, dict(cfg))
