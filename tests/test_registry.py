@@ -80,7 +80,7 @@ def test_defaults_inside_a_class_know_their_scope(scopes, scope):
 @pytest.mark.parametrize('scope', [None, 'mmdet', THIRD])
 @pytest.mark.parametrize(('name', 'kind'), [
     ('TRANSFORMS', 'CenterAffine'), ('DATASETS', 'CocoDataset'), ('HOOKS', 'CheckLossHook'),
-    ('TASK_UTILS', 'CenterNetBoxCoder')])
+    ('TASK_UTILS', 'CenterCoder')])
 def test_everything_else_is_found(scopes, scope, name, kind):
     enter(scope)
     for registry in (getattr(mmengine.registry, name), getattr(mmdet.registry, name),

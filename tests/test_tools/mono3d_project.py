@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmdet_centernet.models.task_modules.mono3d_coder import CenterNetMono3DCoder
+from mmdet_centernet.models.properties.depth import depth_of
 from mmdet_centernet.ops.multi_bin import encode_angles
 from mmdet_centernet.registry import MODELS
 
@@ -105,12 +105,9 @@ def weights_of(config, size=(48, 24), score=0.9, **changes):
     heat = torch.full((len(CLASSES), ), -9.)
     heat[seen['label']] = torch.tensor(score).logit()
     angles = encode_angles(torch.tensor([seen['alpha']]))
-    orientation = torch.cat([
-        torch.stack((torch.zeros(1), angles.inside[:, index].float(),
-                     *angles.sin_cos[:, index].unbind(-1)), dim=-1)
-        for index in range(angles.inside.shape[1])], dim=-1)[0]
+    orientation = torch.cat((torch.zeros(1, 2, 1), angles), dim=-1).flatten()
     depth = -torch.tensor([seen['depth']]).log()
-    assert torch.allclose(CenterNetMono3DCoder.depth_of(depth), torch.tensor([seen['depth']]))
+    assert torch.allclose(depth_of(depth), torch.tensor([seen['depth']]))
     values = dict(heatmap=heat, depth=depth, dims=torch.tensor(seen['dims']),
                   orientation=orientation, wh=torch.tensor(size) / STRIDE,
                   offset=torch.full((2, ), 0.5))
