@@ -42,6 +42,17 @@ def to_output(encoded: Tensor) -> Tensor:
     return torch.cat((-inside, inside, sin_cos), dim=-1).flatten(-2)
 
 
+def flip_angles(values: Tensor) -> Tensor:
+    """Map multi-bin outputs [B, 8, H, W] for flipped images to those for the images.
+
+    A flipped object is observed at pi minus its angle, as far from the middle of a bin to the
+    other side: the sines change their sign.
+    """
+    sign = values.new_ones(CHANNELS)
+    sign[list(SINES)] = -1
+    return values.flip(-1) * sign[:, None, None]
+
+
 def decode_angles(output: Tensor) -> Tensor:
     """Decode angles from a network's outputs.
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmdet_centernet.models.properties.depth import depth_of
+from mmdet_centernet.ops.camera import depth_of
 from mmdet_centernet.ops.multi_bin import encode_angles
 from mmdet_centernet.registry import MODELS
 

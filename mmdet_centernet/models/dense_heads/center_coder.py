@@ -32,10 +32,9 @@ class CenterCoder:
     Args:
         stride (int): input pixels per cell.
         radius (str): formula of the Gaussians' radius, see
-            :func:`mmdet_centernet.ops.radius.gaussian_radius`. ``'official'`` also clips boxes
-            as the original implementation does, to the centers of the outer cells,
-            ``[0, W - 1] x [0, H - 1]``; ``'corrected'`` clips to the edge of the map,
-            ``[0, W] x [0, H]``.
+            :func:`mmdet_centernet.ops.radius.gaussian_radius`. ``'official'`` also clips boxes as
+            the original implementation does, to ``[0, W - 1] x [0, H - 1]``; ``'corrected'``
+            clips them to the edge of the map, ``[0, W] x [0, H]``.
         min_overlap (float): of that formula. The original's 0.7 belongs to ``'official'``,
             MMDetection's 0.3 to ``'corrected'``.
         round_up (bool): round sizes up to whole cells before an ``'official'`` radius is
@@ -100,12 +99,6 @@ class CenterCoder:
             shape (tuple[int, int, int, int]): (B, C, H, W) of the heatmap.
             batch_gt_instances_ignore (list[InstanceData], optional): ``bboxes``, ``labels``:
                 the class that each is ignored for, -1 for every class.
-
-        Returns:
-            tuple[Centers, HeatmapTarget]
-
-        Raises:
-            ValueError: if the lists do not have B entries.
         """
         centers = self.locate([instances.bboxes for instances in batch_gt_instances],
                               [instances.labels for instances in batch_gt_instances], shape)
@@ -230,14 +223,9 @@ class CenterCoder:
         kernel: int = 3,
         inputs: dict[str, Tensor] | None = None,
     ) -> Peaks:
-        """Find the peaks of heatmaps (Objects as Points, Sec. 4).
+        """Find the best ``topk`` peaks of heatmaps of logits [B, C, H, W]; see :class:`Peaks`.
 
-        Args:
-            heatmap (Tensor[B, C, H, W]): logits, which are in the same order as the
-                probabilities; only those of the peaks are computed.
-            topk (int): peaks per image, K; fewer if the map has fewer cells.
-            kernel (int): side of the neighborhood that a peak dominates, cells.
-            inputs (dict[str, Tensor], optional): see :class:`Peaks`.
+        Logits are in the same order as probabilities; only those of the peaks are computed.
         """
         logits, cells, labels = find_peaks(heatmap, topk, kernel)
         return Peaks(logits.float().sigmoid(), labels, cells,

@@ -45,13 +45,11 @@ class CenterHead(BaseDenseHead):
             ``mmdet_centernet.GaussianFocalLoss``, or one of MMDetection's, which then gets
             probabilities and a dense target.
         normalizer (str): what regression losses are averaged over. ``'peaks'``: the cells of the
-            heatmap that are a center, at least 1 (MMDetection). ``'objects'``: the objects that
-            train the property, plus 1e-4 (the original implementation). ``'slots'``:
-            ``max_objects`` for each image, as the original implementation does for 3D boxes.
-            (Its cross-entropy of orientation bins also counts ln 2 for each missing object,
-            without a gradient; ours does not.)
-        max_objects (int): of ``'slots'``. All objects of an image are trained even if there are
-            more.
+            heatmap that are a center (MMDetection). ``'objects'``: the objects that train the
+            property, plus 1e-4 (the original implementation). ``'slots'``: ``max_objects`` for
+            each image, as the original implementation does for 3D boxes. (Its cross-entropy of
+            orientation bins also counts ln 2 for each missing object, without a gradient.)
+        max_objects (int): of ``'slots'``. All objects are trained even if there are more.
         norm_cfg (dict, optional): normalization after a branch's first convolution, which then
             has no bias, such as ``dict(type='BN')``.
         num_stacks (int): number of feature maps, each with branches of its own (Hourglass).
@@ -60,9 +58,8 @@ class CenterHead(BaseDenseHead):
             that are decoded (``max_per_img`` unless more are wanted before NMS);
             ``local_maximum_kernel`` (3); ``score_thr`` (0), detections must score more;
             ``nms`` (None), see :func:`suppress`; ``clip_boxes`` (False), boxes are clipped to
-            the image; ``output_heatmaps`` (False), predicted samples also get
-            ``pred_fields.heatmaps``, the probabilities of the properties' heatmaps, such as
-            keypoints, in cells of ``pred_fields.stride`` input pixels.
+            the image; ``output_heatmaps`` (False), samples get ``pred_fields.heatmaps``, the
+            probabilities of keypoints, in cells of ``pred_fields.stride`` input pixels.
         init_cfg (dict, optional): mmengine initialization.
 
     Raises:
@@ -104,25 +101,21 @@ class CenterHead(BaseDenseHead):
             each if isinstance(each, Property) else TASK_UTILS.build(each) for each in properties]
         self.branches: dict[str, Branch] = {}
         self.joint_losses: dict[str, JointLoss] = {}
-        heatmap = dict(heatmap=heatmap_branch(
-            num_classes, loss_center_heatmap, loss_name='center_heatmap', official_name='hm'))
-        for branches in (heatmap, *(each.branches for each in self.properties)):
-            for name in branches:
+        self.branches['heatmap'] = heatmap_branch(
+            num_classes, loss_center_heatmap, loss_name='center_heatmap', official_name='hm')
+        for each in self.properties:
+            for name, branch in each.branches.items():
                 if name in self.branches:
                     raise ValueError(f"two properties have a branch '{name}': give one of them "
                                      'another name.')
-            self.branches.update(branches)
-        for each in self.properties:
+                self.branches[name] = branch
             self.joint_losses.update(each.joint_losses)
-        order = (*(name for name in self.branch_order if name in self.branches),
-                 *(name for name in self.branches if name not in self.branch_order))
+        order = dict.fromkeys((*self.branch_order, *self.branches))
         self.stacks = nn.ModuleList(
             nn.ModuleDict({
                 name: _build_branch(in_channels, feat_channels, self.branches[name], norm_cfg)
-                for name in order
-            })
-            for _ in range(num_stacks)
-        )
+                for name in order if name in self.branches})
+            for _ in range(num_stacks))
         self.losses = nn.ModuleDict({
             name: MODELS.build(each.loss)
             for name, each in (*self.branches.items(), *self.joint_losses.items())
@@ -155,10 +148,10 @@ class CenterHead(BaseDenseHead):
             for name, layers in branches.items():
                 if self.branches[name].kind == 'heatmap':
                     nn.init.constant_(layers[-1].bias, bias_init_with_prob(0.1))
-                else:
-                    for layer in layers:
-                        if isinstance(layer, nn.Conv2d):
-                            normal_init(layer, std=0.001)
+                    continue
+                for layer in layers:
+                    if isinstance(layer, nn.Conv2d):
+                        normal_init(layer, std=0.001)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[dict[str, Tensor]]]:
         """Compute the outputs of all stacks.
@@ -171,10 +164,8 @@ class CenterHead(BaseDenseHead):
             branch name -> Tensor[B, channels, H, W], logits and raw regressions.
         """
         self._check_features(features)
-        return ([
-            {name: layers(x) for name, layers in branches.items()}
-            for x, branches in zip(features, self.stacks, strict=True)
-        ],)
+        return ([{name: layers(x) for name, layers in branches.items()}
+                 for x, branches in zip(features, self.stacks, strict=True)],)
 
     def forward_last(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
         """Compute the outputs of the last stack, which is decoded; see :meth:`forward`."""
@@ -208,8 +199,7 @@ class CenterHead(BaseDenseHead):
             batch_gt_instances_ignore (list[InstanceData], optional): see :class:`CenterCoder`.
 
         Returns:
-            dict[str, Tensor]: ``loss_center_heatmap``, and ``loss_<name>`` of the other branches
-            and joint losses.
+            dict[str, Tensor]: ``loss_<name>`` of branches and joint losses.
 
         Raises:
             UserError: if annotations or metainfo lack what a property needs.
@@ -222,12 +212,10 @@ class CenterHead(BaseDenseHead):
         for output in outputs:
             for name, target in targets.items():
                 if isinstance(target, HeatmapTarget):
-                    loss = heatmap_loss(
-                        self.losses[name], output[name], target, divisors[name])
+                    compute, pred = heatmap_loss, output[name]
                 else:
-                    loss = cell_loss(
-                        self.losses[name], self._predictions(output, name, target), target,
-                        divisors[name])
+                    compute, pred = cell_loss, self._predictions(output, name, target)
+                loss = compute(self.losses[name], pred, target, divisors[name])
                 branch = self.branches.get(name)
                 key = f'loss_{branch and branch.loss_name or name}'
                 losses[key] = losses[key] + loss if key in losses else loss
@@ -346,8 +334,7 @@ class CenterHead(BaseDenseHead):
         branch's ``flip`` rule; branches without one keep the unflipped images' values.
 
         Args:
-            output (dict[str, Tensor[2 B, channels, H, W]]): the images' outputs, then those of
-                the flipped images, in the same order.
+            output (dict[str, Tensor[2 B, channels, H, W]]): of the images, then of their flips.
 
         Returns:
             dict[str, Tensor[B, channels, H, W]]: float32 where averaged.
@@ -377,9 +364,8 @@ class CenterHead(BaseDenseHead):
             inputs (dict[str, Tensor], optional): :attr:`image_inputs` [B, ...] of the images.
 
         Returns:
-            dict[str, Tensor[B, K, ...]]: ``bboxes`` [B, K, 4] xyxy in input pixels, ``scores``
-            [B, K] best first, ``labels`` [B, K] and what else the properties decode, K =
-            ``topk``; fewer if the map has fewer cells.
+            dict[str, Tensor[B, K, ...]]: ``bboxes`` xyxy in input pixels, ``scores`` best first,
+            ``labels`` and what else the properties decode; K <= ``topk``.
         """
         cfg = self.test_cfg or {}
         peaks = self.coder.decode(
@@ -409,16 +395,20 @@ class CenterHead(BaseDenseHead):
 
         Returns:
             list[InstanceData]: ``bboxes`` [n, 4] xyxy, ``scores`` [n] best first, ``labels`` [n]
-            and what else the properties decode, of each image, n <= ``max_per_img``. Boxes are
-            not clipped to the image unless ``clip_boxes`` asks for it.
+            and what else the properties decode, of each image, n <= ``max_per_img``.
         """
         cfg = self.test_cfg or {}
         output = outputs[-1]
         decoded = self.decode(
             output, self.read_inputs(batch_img_metas, output['heatmap'].float()))
         if rescale:
-            decoded.update(self._to_image(
-                decoded, input_to_original(batch_img_metas, decoded['scores'])))
+            matrices = input_to_original(batch_img_metas, decoded['scores'])
+            moved = {}
+            if 'bboxes' in decoded:
+                moved['bboxes'] = transform_boxes(decoded['bboxes'], matrices)
+            for each in self.properties:
+                moved.update(each.to_image(decoded, matrices))
+            decoded.update(moved)
         if cfg.get('clip_boxes', False) and 'bboxes' in decoded:
             shape = 'ori_shape' if rescale else 'img_shape'
             decoded['bboxes'] = clip_boxes(
@@ -435,15 +425,6 @@ class CenterHead(BaseDenseHead):
                 found.scores = scores
             results.append(found[:cfg.get('max_per_img', 100)])
         return results
-
-    def _to_image(self, decoded: dict[str, Tensor], matrices: Tensor) -> dict[str, Tensor]:
-        """Map the geometric fields [B, K, ...] of detections by matrices [B, 3, 3]."""
-        moved = {}
-        if 'bboxes' in decoded:
-            moved['bboxes'] = transform_boxes(decoded['bboxes'], matrices)
-        for each in self.properties:
-            moved.update(each.to_image(decoded, matrices))
-        return moved
 
 
 def _build_branch(

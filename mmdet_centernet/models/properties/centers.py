@@ -64,13 +64,7 @@ class Centers:
     def at_centers(
         self, values: Tensor, weight: Tensor | None = None, channels: Tensor | None = None
     ) -> CellTarget:
-        """Return a target at the objects' own cells.
-
-        Args:
-            values (Tensor[N, ..., D]): in the property's unit.
-            weight (Tensor[N, ...], optional): ``self.weight`` by default.
-            channels (Tensor[N, D], optional): see :class:`CellTarget`.
-        """
+        """Return a target at the objects' own cells; ``self.weight`` is the default weight."""
         weight = self.weight if weight is None else weight
         return CellTarget(self.images, self.cells, values, weight, self.count_of(weight),
                           self.eps, channels)

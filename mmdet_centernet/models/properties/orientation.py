@@ -1,25 +1,19 @@
 """Observation angle of objects."""
 import torch
-from torch import Tensor
 
 from mmdet_centernet.models.properties.boxes_3d import BOXES_3D_SOURCE
-from mmdet_centernet.models.properties.branch import Branch, flip_map
+from mmdet_centernet.models.properties.branch import Branch
 from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
 from mmdet_centernet.models.properties.target import CellTarget
-from mmdet_centernet.ops.multi_bin import CHANNELS, SINES, decode_angles, encode_angles, to_output
+from mmdet_centernet.ops.multi_bin import (
+    CHANNELS,
+    decode_angles,
+    encode_angles,
+    flip_angles,
+    to_output,
+)
 from mmdet_centernet.registry import TASK_UTILS
-
-
-def flip_orientation(values: Tensor) -> Tensor:
-    """Map multi-bin outputs [B, 8, H, W] for flipped images to those for the images.
-
-    A flipped object is observed at pi minus its angle, as far from the middle of a bin to the
-    other side: the sines change their sign.
-    """
-    sign = values.new_ones(CHANNELS)
-    sign[list(SINES)] = -1
-    return flip_map(values) * sign[:, None, None]
 
 
 @TASK_UTILS.register_module()
@@ -41,7 +35,7 @@ class Orientation(Property):
         super().__init__()
         self.branches['orientation'] = Branch(
             CHANNELS, loss_orientation or dict(type='mmdet_centernet.MultiBinLoss'),
-            flip=flip_orientation, to_output=to_output, official_name='rot')
+            flip=flip_angles, to_output=to_output, official_name='rot')
 
     def encode(
         self, centers: Centers, batch_gt_instances: Instances, batch_img_metas: Metas
