@@ -1,1 +1,1 @@
-"""Models, scenes and checks that several test modules use. They assert nothing about themselves."""
+"""Models, scenes and checks that several test modules use."""

@@ -234,7 +234,7 @@ def test_losses_of_a_rotated_image_reach_keypoint_heatmap_and_offset_alone():
     for dense in (False, True):
         losses = make_head(dense).loss_by_feat(
             [outputs], instances_of(make_scenes(5, 6)), metas_of((0, 1)))
-        for name, value in outputs.items():
+        for value in outputs.values():
             value.grad = None
         sum(losses.values()).backward()
         for name, value in outputs.items():

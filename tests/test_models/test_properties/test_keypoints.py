@@ -367,7 +367,7 @@ def test_encode_of_some_classes_equals_loop(name, label, count, dense):
     np.testing.assert_allclose(np.array(found), np.array(expected), atol=2e-4)
     if not dense:
         assert len(displaced) == len(expected_displaced)
-        for (image, cell, k, _), (*place, value) in zip(displaced, expected_displaced):
+        for (image, cell, k, _), (*place, _) in zip(displaced, expected_displaced):
             assert [image, cell, k] == place
         np.testing.assert_allclose(
             np.array(list(displaced.values())),
