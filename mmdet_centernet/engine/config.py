@@ -9,6 +9,9 @@ from mmengine.config import Config
 from mmdet_centernet.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+# The hooks that check a run and show its progress.
+RUN_HOOKS = ('CheckNumClassesHook', 'SkeletonHook', 'CheckCheckpointHook', 'CheckLossHook',
+             'ProgressLineHook')
 
 
 def load_config(path, options=None, work_dir=None):
@@ -76,7 +79,17 @@ def _similar_configs(path):
     return f': did you mean {" or ".join(os.path.relpath(found[name]) for name in close)}?'
 
 
-def add_hook(config, hook_type, **settings):
+def add_run_hooks(config: Config) -> None:
+    """Add ``RUN_HOOKS`` to a config that is about to be trained or tested, in place.
+
+    No config has to list them, so that none can lose them by setting ``custom_hooks``. One that
+    lists a hook keeps its own settings of it.
+    """
+    for name in RUN_HOOKS:
+        add_hook(config, f'mmdet_centernet.{name}')
+
+
+def add_hook(config: Config, hook_type: str, **settings) -> None:
     """Append a hook to ``custom_hooks`` unless the config has one of that type."""
     hooks = list(config.get('custom_hooks') or [])
     if all(hook.get('type') != hook_type for hook in hooks):

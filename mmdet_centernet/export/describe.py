@@ -1,6 +1,6 @@
 """What there is to say of a detector that is exported: its metadata, from model and config."""
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.inference.test_options import (
+from mmdet_centernet.inference.resolution import (
     DEFAULT_SIZE,
     PAD_TYPE,
     RESIZE_TYPE,

@@ -21,7 +21,8 @@ from mmdet_centernet.datasets.skeleton import COCO_SKELETON
 from mmdet_centernet.datasets.transforms import LoadImage
 from mmdet_centernet.engine.config import load_config
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.inference.test_options import apply_test_options, faster
+from mmdet_centernet.inference.optimize import faster
+from mmdet_centernet.inference.overrides import apply_test_options
 from mmdet_centernet.io.inputs import (
     cameras_of,
     check_batch_size,
