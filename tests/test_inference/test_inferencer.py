@@ -401,7 +401,7 @@ def _without(state, name):
 @pytest.mark.parametrize('make, expected', [
     (lambda state: dict(optimizer=dict(state={0: {}}, param_groups=[])), 'holds no weights'),
     (lambda state: _without(state, 'bbox_head.stacks.0.wh.2.bias'),
-     'is not of the config\'s model: 1 missing (bbox_head.stacks.0.wh.2.bias)'),
+     'does not fit the config\'s model: 1 missing (bbox_head.stacks.0.wh.2.bias)'),
     (lambda state: dict(state, extra=torch.zeros(1)), '1 unknown to the model (extra)'),
     (lambda state: dict(state, **{'bbox_head.stacks.0.heatmap.2.bias': torch.zeros(80)}),
      '(80,) in the file, (2,) in the model'),

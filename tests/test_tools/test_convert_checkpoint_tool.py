@@ -92,11 +92,12 @@ def test_names_of_mmcv_before_1_3(theirs):
     old = OrderedDict((k.replace('.conv.conv_offset.', '.conv_offset.'), v)
                       for k, v in model.state_dict().items())
     assert old.keys() != model.state_dict().keys()
-    source = convert.recognise(old)
-    assert {source.rename(k) for k in old} == {source.rename(k) for k in model.state_dict()}
+    table = convert.recognize(old).table()
+    assert {table.to_ours(k) for k in old} == {table.to_ours(k) for k in model.state_dict()}
+    assert None not in {table.to_ours(k) for k in old}
 
 
-def test_our_own_checkpoint_is_recognised_and_slimmed(tool, tmp_path, capsys):
+def test_our_own_checkpoint_is_recognized_and_slimmed(tool, tmp_path, capsys):
     config = write_config(tmp_path, use_dcn=False)
     ours = convert._build_model(Config.fromfile(config))
     torch.save(dict(state_dict={f'module.{k}': v for k, v in ours.state_dict().items()},
@@ -132,7 +133,7 @@ def test_stranger_is_refused(tool, tmp_path, capsys):
     torch.save({'layer1.0.conv1.weight': torch.zeros(1)}, tmp_path / 'src.pth')
     assert tool(TOOL, write_config(tmp_path), tmp_path / 'src.pth', tmp_path / 'dst.pth') == 1
     error = capsys.readouterr().err
-    assert 'none of the checkpoints that can be converted' in error
+    assert 'not one of the checkpoints that can be converted' in error
     assert 'layer1.0.conv1.weight' in error
     assert not (tmp_path / 'dst.pth').exists()
 
@@ -209,4 +210,4 @@ def test_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_unknown_names_raise():
     with pytest.raises(UserError, match='x.weight, y.weight'):
-        convert.recognise(['x.weight', 'y.weight'])
+        convert.recognize(['x.weight', 'y.weight'])
