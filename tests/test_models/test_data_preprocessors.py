@@ -108,7 +108,7 @@ def test_without_matrices_it_is_mmdets():
 
 def test_lost_matrix_is_said():
     packed = run(make_results(3), True, 0, PackDetInputs(meta_keys=META_KEYS[:2]))
-    with pytest.raises(UserError, match=r'^3\.png came to .* without color_matrix: add it to '):
+    with pytest.raises(UserError, match=r'^3\.png reached .* without color_matrix: add it to '):
         CenterNetDataPreprocessor(MEAN, STD)(pseudo_collate([packed]), training=True)
 
 
