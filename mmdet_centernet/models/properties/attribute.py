@@ -1,4 +1,6 @@
 """Named attributes of objects: a class, several labels, or a number."""
+from dataclasses import replace
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -116,7 +118,7 @@ class Attribute(Property):
         else:
             values = (values[:, None] - self.mean) / self.std
         target = centers.at_centers(values, known * weight)
-        return {self.field: target._replace(count=target.weight.sum())}
+        return {self.field: replace(target, count=target.weight.sum())}
 
     def _to_output(self, values: Tensor) -> Tensor:
         """Return outputs [N, V] that stand for encoded values."""

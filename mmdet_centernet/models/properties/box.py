@@ -2,7 +2,7 @@
 import torch
 from torch import Tensor
 
-from mmdet_centernet.models.properties.branch import Branch, JointLoss, flip_map
+from mmdet_centernet.models.properties.branch import Branch, Config, JointLoss, flip_map
 from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
 from mmdet_centernet.models.properties.target import CellTarget
@@ -53,9 +53,9 @@ class Box(Property):
         num_classes: int = 1,
         with_wh: bool = True,
         with_offset: bool = True,
-        loss_wh: dict | None = None,
-        loss_offset: dict | None = None,
-        loss_bbox: dict | None = None,
+        loss_wh: Config | None = None,
+        loss_offset: Config | None = None,
+        loss_bbox: Config | None = None,
         per_class: bool = False,
         dense_wh: bool = False,
         only_with_keypoints: bool = False,

@@ -1,10 +1,13 @@
 """Records of the network's branches and of losses that read several of them."""
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+#: Config of a module, or metainfo of an image.
+Config = dict[str, Any]
 
 
 def flip_map(values: Tensor) -> Tensor:
@@ -41,7 +44,7 @@ class Branch:
     """
 
     channels: int
-    loss: dict | None
+    loss: Config | None
     kind: Literal['heatmap', 'regression'] = 'regression'
     loss_name: str | None = None
     flip: Callable[[Tensor], Tensor] | None = None
@@ -51,7 +54,7 @@ class Branch:
 
 
 def heatmap_branch(
-    channels: int, loss: dict | None, flip: Callable[[Tensor], Tensor] = flip_map, **options
+    channels: int, loss: Config | None, flip: Callable[[Tensor], Tensor] = flip_map, **options: Any
 ) -> Branch:
     """Return the record of a heatmap."""
     loss = loss or dict(type='mmdet_centernet.GaussianFocalLoss')
@@ -69,6 +72,6 @@ class JointLoss(NamedTuple):
             quantity [M, D].
     """
 
-    loss: dict
+    loss: Config
     branches: tuple[str, ...]
     combine: Callable[..., Tensor]

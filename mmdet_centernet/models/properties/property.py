@@ -2,13 +2,13 @@
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_centernet.models.properties.branch import Branch, JointLoss
+from mmdet_centernet.models.properties.branch import Branch, Config, JointLoss
 from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.target import Target
 
 Fields = dict[str, Tensor]
 Instances = list[InstanceData]
-Metas = list[dict]
+Metas = list[Config]
 Targets = dict[str, Target]
 
 
@@ -65,12 +65,12 @@ class Property:
         """
         return {}
 
-    def check(self, instances: InstanceData, meta: dict, num_classes: int) -> None:
+    def check(self, instances: InstanceData, meta: Config, num_classes: int) -> None:
         """Raise a UserError if an image's annotations do not fit the property."""
 
-    def use_dataset(self, metainfo: dict) -> None:
+    def use_dataset(self, metainfo: Config) -> None:
         """Take what the data set knows, such as class names."""
 
-    def describe(self) -> dict:
+    def describe(self) -> Config:
         """Return what a reader of the detections has to know, as plain data for exported files."""
         return {}
