@@ -149,11 +149,12 @@ def _figure(image, info, seen, metainfo, title, kpt_thr):
     if 'keypoints' not in pred:
         return detection_panel(image, truth, pred, heatmap_to_image(centers, **place), title,
                                classes)
-    num_keypoints = pred['keypoints'].shape[1]
-    truth.update(true_joints(info, num_keypoints))
+    truth.update(true_joints(info, metainfo.get('num_keypoints', pred['keypoints'].shape[1])))
     heat = centers
-    if 'keypoint_heatmap' in heatmaps:
-        heat = joint_heat(heatmaps['keypoint_heatmap'], PoseStyle.of(metainfo, num_keypoints))
+    of_keypoints = [values for name, values in heatmaps.items() if name != 'heatmap']
+    if of_keypoints:
+        values = np.concatenate(of_keypoints)
+        heat = joint_heat(values, PoseStyle.of_heatmaps(metainfo, len(values)))
     return pose_panel(image, truth, pred, heatmap_to_image(heat, **place), title, metainfo,
                       kpt_thr)
 

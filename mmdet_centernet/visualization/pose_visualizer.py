@@ -1,4 +1,4 @@
-"""MMEngine's visualizer for people and their joints."""
+"""MMEngine's visualizer for objects with keypoints."""
 import mmcv
 import numpy as np
 from mmdet.structures.bbox import BaseBoxes
@@ -10,7 +10,13 @@ from mmdet_centernet.errors import UserError
 from mmdet_centernet.registry import VISUALIZERS
 from mmdet_centernet.visualization.heatmaps import heatmap_to_image
 from mmdet_centernet.visualization.panels import draw_boxes, label_of
-from mmdet_centernet.visualization.people import PoseStyle, draw_people, joint_heat, joints_overlay
+from mmdet_centernet.visualization.people import (
+    PoseStyle,
+    draw_people,
+    find_styles,
+    joint_heat,
+    joints_overlay,
+)
 
 # Width of a box's lines: a share of the image's longer side, and points at least.
 _OF_IMAGE, _THINNEST = 0.002, 0.7
@@ -18,15 +24,17 @@ _OF_IMAGE, _THINNEST = 0.002, 0.7
 
 @VISUALIZERS.register_module()
 class PoseLocalVisualizer(DetLocalVisualizer):
-    """Draws boxes, skeletons and joint heat maps, where ``mmdet.DetLocalVisualizer`` draws boxes.
+    """Visualizer that draws boxes, skeletons and keypoint heatmaps.
 
-    Colours and links are those of ``dataset_meta`` (``keypoint_colors``, ``skeleton_links``,
-    ``skeleton_link_colors``, as MMPose names them), boxes have the ``palette``'s. A skeleton
-    of another number of joints is not used: joints then have colours far apart, and no links.
+    ``dataset_meta`` has the colors and links of each class in ``skeletons``, or one skeleton for
+    all (``keypoint_colors``, ``skeleton_links``, ``skeleton_link_colors``, as MMPose names
+    them). Objects of classes without a skeleton are plain boxes, in the ``palette``'s colors. A
+    skeleton of another number of keypoints is not used: keypoints then have colors far apart,
+    and no links.
 
     Args:
-        name, image, vis_backends, save_dir: As of ``mmdet.DetLocalVisualizer``.
-        kpt_thr (float): Predicted joints that score less are not drawn.
+        name, image, vis_backends, save_dir: see ``mmdet.DetLocalVisualizer``.
+        kpt_thr (float): predicted keypoints that score less are not drawn.
     """
 
     def __init__(self, name='visualizer', image=None, vis_backends=None, save_dir=None,
@@ -37,7 +45,7 @@ class PoseLocalVisualizer(DetLocalVisualizer):
     @master_only
     def add_datasample(self, name, image, data_sample=None, draw_gt=True, draw_pred=True,
                        show=False, wait_time=0, out_file=None, pred_score_thr=0.3, step=0):
-        """Draw [ground truth | predictions | joint heat maps], those of them that there are.
+        """Draw [ground truth | predictions | keypoint heatmaps], those of them that there are.
 
         Args:
             name (str): Of the picture.
@@ -51,7 +59,7 @@ class PoseLocalVisualizer(DetLocalVisualizer):
             show (bool): Show a window.
             wait_time (float): How long, seconds; 0 waits for a key.
             out_file (str, optional): Written instead of handing the picture to the backends.
-            pred_score_thr (float): People that do not score more are not drawn.
+            pred_score_thr (float): objects that do not score more are not drawn.
             step (int): For the backends.
 
         Raises:
@@ -79,7 +87,7 @@ class PoseLocalVisualizer(DetLocalVisualizer):
             self.add_image(name, drawn, step)
 
     def _draw_instances(self, image, instances):
-        """A copy of the image with boxes and people, RGB."""
+        """Return a copy of the image with boxes and skeletons, RGB."""
         self.set_image(image)
         points_per_pixel = 72 / self.dpi
         line_width = max(_THINNEST, _OF_IMAGE * max(image.shape[:2]) * points_per_pixel)
@@ -96,16 +104,18 @@ class PoseLocalVisualizer(DetLocalVisualizer):
         if 'keypoints' in instances:
             keypoints = instances.keypoints.float().numpy()
             if 'keypoint_scores' in instances:
-                seen, hollow = instances.keypoint_scores.float().numpy() >= self.kpt_thr, None
+                scores = instances.keypoint_scores.float().numpy()
+                # Keypoints that an object does not have score 0.
+                seen, hollow = (scores >= self.kpt_thr) & (scores > 0), None
             else:
                 visible = instances.keypoints_visible.numpy()
                 seen, hollow = visible > 0, visible == 1
-            draw_people(self.ax_save, keypoints, seen, self._style(keypoints.shape[1]), bboxes,
-                        points_per_pixel, hollow)
+            styles = find_styles(self.dataset_meta, labels.tolist(), keypoints.shape[1])
+            draw_people(self.ax_save, keypoints, seen, styles, bboxes, points_per_pixel, hollow)
         return self.get_image()
 
     def _draw_heatmaps(self, image, data_sample):
-        """The image in grey with joint heat maps in their joints' colours, RGB."""
+        """Return the image in gray with keypoint heatmaps in their keypoints' colors, RGB."""
         heatmaps = data_sample.pred_fields.heatmaps.float().numpy()
         homography = data_sample.metainfo.get('homography_matrix')
         if homography is None:
@@ -113,8 +123,5 @@ class PoseLocalVisualizer(DetLocalVisualizer):
                             'no homography_matrix: let the test pipeline end in '
                             'mmdet_centernet.PackPoseInputs')
         return joints_overlay(image, heatmap_to_image(
-            joint_heat(heatmaps, self._style(len(heatmaps))), image.shape[:2], homography,
-            data_sample.pred_fields.stride))
-
-    def _style(self, num_keypoints):
-        return PoseStyle.of(self.dataset_meta, num_keypoints)
+            joint_heat(heatmaps, PoseStyle.of_heatmaps(self.dataset_meta, len(heatmaps))),
+            image.shape[:2], homography, data_sample.pred_fields.stride))

@@ -124,6 +124,43 @@ def test_joints_of_random_crops_are_the_originals(height, width, size):
     assert kept > 60 and dropped > 3
 
 
+PLACES_BY_CLASS = np.array([[0, 2, 1, 3, 4], [4, 3, 2, 1, 0], [0, 1, 2, 3, 4]])
+
+
+def flipped_with_loops(points, visible, labels, width):
+    """Each object flipped by the pairs of its own class."""
+    points, visible = points.astype(float).tolist(), visible.tolist()
+    for row, label in enumerate(labels):
+        for keypoint, (x, y) in enumerate(points[row]):
+            points[row][keypoint] = [width - x - 1, y]
+        for first, second in {0: [(1, 2)], 1: [(0, 4), (1, 3)], 2: []}[label]:
+            for values in (points[row], visible[row]):
+                values[first], values[second] = values[second], values[first]
+    return points, visible
+
+
+@pytest.mark.parametrize('count', [0, 1, 7])
+def test_each_object_is_flipped_by_the_skeleton_of_its_class(count):
+    for seed in range(10):
+        sample = make_sample(count=count, seed=seed, load=False)
+        sample['flip_indices'] = PLACES_BY_CLASS
+        labels = np.random.default_rng(seed).integers(0, 3, count)
+        sample['gt_bboxes_labels'] = labels
+        sample = LoadKeypoints()(sample)
+        # The image lies inside the crop, so that every object stays.
+        width, height = 110, 70
+        points, visible = flipped_with_loops(
+            sample['gt_keypoints'], sample['gt_keypoints_visible'], labels, width)
+        out = fix_draws(CenterAffine((width, height)), (width / 2, height / 2), 1, True)(sample)
+        shift = width / 2 - (width - width / 2 - 1)  # of the middle, which is not a pixel's
+        assert out['gt_keypoints'].shape == (count, 5, 2)
+        np.testing.assert_allclose(
+            out['gt_keypoints'] - [shift, 0], np.reshape(points, (-1, 5, 2)), atol=1e-3)
+        np.testing.assert_array_equal(
+            out['gt_keypoints_visible'], np.reshape(visible, (-1, 5)))
+        assert out['gt_keypoints'].dtype == out['gt_keypoints_visible'].dtype == np.float32
+
+
 @pytest.mark.parametrize('transform', [
     CenterAffine(SIZE, flip_prob=0), CenterAffine(SIZE, flip_prob=1),
     CenterAffine(SIZE, rotate_prob=1, rotate=60), CenterPad(), CenterResize(SIZE),

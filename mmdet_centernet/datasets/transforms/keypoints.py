@@ -12,8 +12,8 @@ class LoadKeypoints(BaseTransform):
     """Joints of the instances, in the rows of ``mmdet.LoadAnnotations``.
 
     Reads ``instances`` (each with ``keypoints`` and ``keypoints_visible``) and
-    ``flip_indices`` (one entry per joint). Writes ``gt_keypoints`` (float32 [N, K, 2], px of
-    the original image, (x, y)), ``gt_keypoints_visible`` (float32 [N, K]: 0 not labelled, 1
+    ``flip_indices`` (K ids, or K ids for each class). Writes ``gt_keypoints`` (float32 [N, K, 2],
+    px of the original image, (x, y)), ``gt_keypoints_visible`` (float32 [N, K]: 0 not labeled, 1
     hidden, 2 visible), and ``keypoints_homography``: the ``homography_matrix`` that the
     joints belong to, which is that of the moment and then follows what moves the joints.
     A sample without ``instances``, as an inferencer's, stays as it is.
@@ -30,7 +30,7 @@ class LoadKeypoints(BaseTransform):
                 f'{results.get("img_path", "this sample")} comes from a data set without '
                 'joints: use mmdet_centernet.CocoPoseDataset, or leave LoadKeypoints out')
         instances = results['instances']
-        count = len(results['flip_indices'])
+        count = np.shape(results['flip_indices'])[-1]
         results['gt_keypoints'] = np.array(
             [instance['keypoints'] for instance in instances], np.float32).reshape(-1, count, 2)
         results['gt_keypoints_visible'] = np.array(

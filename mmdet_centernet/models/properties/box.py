@@ -2,6 +2,7 @@
 import torch
 from torch import Tensor
 
+from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.properties.branch import Branch, Config, JointLoss, flip_map
 from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
@@ -84,6 +85,20 @@ class Box(Property):
             self.branches['offset'] = Branch(2, loss_offset or L1, official_name='reg')
         if loss_bbox:
             self.joint_losses['bbox'] = JointLoss(loss_bbox, ('offset', 'wh'), _predicted_boxes)
+
+    def use_dataset(self, metainfo: dict) -> None:
+        """Check that objects of all classes train sizes.
+
+        Raises:
+            UserError: if ``only_with_keypoints`` leaves a class out that has no keypoints.
+        """
+        skeletons = metainfo.get('skeletons')
+        plain = [name for name in metainfo.get('classes') or () if name not in (skeletons or ())]
+        if self.only_with_keypoints and skeletons and plain:
+            raise UserError(
+                f'model.bbox_head learns sizes of objects with keypoints only, but {plain} have '
+                'none: compose mmdet_centernet.CenterHead with Box and Keypoints, see '
+                'docs/pose.md')
 
     def encode(
         self, centers: Centers, batch_gt_instances: Instances, batch_img_metas: Metas
