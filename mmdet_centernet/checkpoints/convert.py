@@ -3,6 +3,7 @@ import copy
 import os
 import tempfile
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,7 +29,7 @@ UNUSED = 'official_unused'
 # What a data set's metainfo says about its skeleton.
 SKELETON_KEYS = (
     'num_keypoints', 'keypoint_id2name', 'keypoint_name2id', 'flip_pairs', 'flip_indices',
-    'keypoint_colors', 'skeleton_links', 'skeleton_link_colors', 'sigmas')
+    'keypoint_colors', 'skeleton_links', 'skeleton_link_colors', 'sigmas', 'skeletons')
 # Branches whose channels are as many as classes or joints, or a multiple.
 _COUNTED_BRANCHES = ('heatmap', 'wh', 'keypoint_displacement', 'keypoint_heatmap')
 
@@ -476,7 +477,7 @@ def dataset_meta(meta, config, num_classes, num_keypoints=None):
                 names['classes']) != num_classes:
             continue
         skeleton = _skeleton_of(names)
-        if num_keypoints and skeleton and skeleton['num_keypoints'] != num_keypoints:
+        if num_keypoints and skeleton and num_keypoints not in keypoint_counts(skeleton):
             continue
         found = dict(classes=tuple(names['classes']))
         palette = names.get('palette')
@@ -486,6 +487,21 @@ def dataset_meta(meta, config, num_classes, num_keypoints=None):
             found.update(skeleton)
         return found
     return None
+
+
+def keypoint_counts(metainfo: dict) -> set[int]:
+    """Return the numbers of keypoints of the skeletons in metainfo."""
+    skeletons = metainfo.get('skeletons', {}).values()
+    return {each['num_keypoints'] for each in (metainfo, *skeletons) if 'num_keypoints' in each}
+
+
+def rename_skeletons(metainfo: dict, classes: Sequence[str]) -> dict:
+    """Return what metainfo says of keypoints, for the same classes by other names."""
+    found = {key: metainfo[key] for key in SKELETON_KEYS if key in metainfo}
+    if 'skeletons' in found:
+        names = dict(zip(metainfo['classes'], classes, strict=True))
+        found['skeletons'] = {names[name]: each for name, each in found['skeletons'].items()}
+    return found
 
 
 def _skeleton_of(metainfo):
