@@ -3,7 +3,7 @@ import copy
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,7 +48,7 @@ UNUSED = 'official_unused'
 # Keys of a dataset's metainfo that describe its skeleton.
 SKELETON_KEYS = (
     'num_keypoints', 'keypoint_id2name', 'keypoint_name2id', 'flip_pairs', 'flip_indices',
-    'keypoint_colors', 'skeleton_links', 'skeleton_link_colors', 'sigmas')
+    'keypoint_colors', 'skeleton_links', 'skeleton_link_colors', 'sigmas', 'skeletons')
 # Names of our heads' branches, and of the heatmap's, which every CenterNet has.
 _BRANCHES = 'bbox_head.stacks.'
 _HEATMAP = f'{_BRANCHES}0.heatmap.'
@@ -536,7 +536,7 @@ def dataset_meta(
                 names['classes']) != num_classes:
             continue
         skeleton = _skeleton_of(names)
-        if num_keypoints and skeleton and skeleton['num_keypoints'] != num_keypoints:
+        if num_keypoints and skeleton and num_keypoints not in keypoint_counts(skeleton):
             continue
         found: dict[str, Any] = dict(classes=tuple(names['classes']))
         palette = names.get('palette')
@@ -546,6 +546,21 @@ def dataset_meta(
             found.update(skeleton)
         return found
     return None
+
+
+def keypoint_counts(metainfo: Mapping[str, Any]) -> set[int]:
+    """Return the numbers of keypoints of the skeletons in metainfo."""
+    skeletons = metainfo.get('skeletons', {}).values()
+    return {each['num_keypoints'] for each in (metainfo, *skeletons) if 'num_keypoints' in each}
+
+
+def rename_skeletons(metainfo: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """Return what metainfo says of keypoints, for the same classes by other names."""
+    found = {key: metainfo[key] for key in SKELETON_KEYS if key in metainfo}
+    if 'skeletons' in found:
+        names = dict(zip(metainfo['classes'], classes, strict=True))
+        found['skeletons'] = {names[name]: each for name, each in found['skeletons'].items()}
+    return found
 
 
 def _skeleton_of(metainfo: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mmengine.fileio import dump
 from mmengine.model import BaseTTAModel
 from mmengine.registry import MODELS, VISUALIZERS
 
-from mmdet_centernet.checkpoints.convert import dataset_meta
+from mmdet_centernet.checkpoints.convert import dataset_meta, rename_skeletons
 from mmdet_centernet.checkpoints.load import load_weights
 from mmdet_centernet.datasets.skeleton import COCO_SKELETON
 from mmdet_centernet.datasets.transforms import LoadImage
@@ -155,7 +155,7 @@ class CenterNetInferencer(DetInferencer):
                           "they are called 'class 0' and so on", stacklevel=6)
             found = dict(classes=tuple(f'class {i}' for i in range(num_classes)))
         if num_keypoints and 'num_keypoints' not in found:
-            found = {**_skeleton(config, head), **found}
+            found = {**rename_skeletons(_skeleton(config, head), found['classes']), **found}
         palette = self.palette if self.palette != 'none' else found.get('palette', 'random')
         try:
             colors = get_palette(palette, num_classes)

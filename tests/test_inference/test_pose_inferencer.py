@@ -16,6 +16,7 @@ from mmdet_centernet.apis import CenterNetInferencer
 from mmdet_centernet.datasets.skeleton import COCO_SKELETON
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.inference.test_options import apply_test_options
+from mmdet_centernet.models.properties import Keypoints
 from mmdet_centernet.registry import MODELS
 from mmdet_centernet.visualization import PoseLocalVisualizer
 
@@ -73,7 +74,7 @@ def test_equals_testing(folder, photos, options):
     torch.manual_seed(0)
     model = MODELS.build(settings.model).eval()
     detector = getattr(model, 'module', model)
-    detector.bbox_head.flip_pairs = [(0, 1), (2, 3)]
+    detector.bbox_head.find_property(Keypoints).flip_pairs = [(0, 1), (2, 3)]
     checkpoint = saved(folder / 'random.pth', dict(state_dict=detector.state_dict()))
     # The pairs of left and right come from the names of the config's joints.
     found = CenterNetInferencer(path, checkpoint, **options)(
@@ -193,6 +194,10 @@ def with_meta(weights, folder, **meta):
     return saved(folder / 'meta.pth', dict(content, meta=dict(dataset_meta=meta)))
 
 
+def pairs_of(model):
+    return model.bbox_head.find_property(Keypoints).flip_pairs
+
+
 SKELETON = dict(
     num_keypoints=4, keypoint_id2name=dict(enumerate('abcd')), flip_pairs=[(0, 3)],
     keypoint_name2id=dict(zip('abcd', range(4))), flip_indices=[3, 1, 2, 0],
@@ -206,11 +211,11 @@ def test_skeleton_of_the_checkpoint(config, weights, tmp_path):
     assert inferencer.model.dataset_meta == dict(
         SKELETON, classes=('one', 'two'), palette=[(255, 0, 0)] * 2)
     assert inferencer.visualizer.dataset_meta == inferencer.model.dataset_meta
-    assert inferencer.model.bbox_head.flip_pairs == [(0, 3)]
+    assert pairs_of(inferencer.model) == [(0, 3)]
     # Pairs that the config gives stay.
     settings = Config.fromfile(config)
     settings.model.bbox_head.flip_pairs = [(1, 2)]
-    assert CenterNetInferencer(settings, path).model.bbox_head.flip_pairs == [(1, 2)]
+    assert pairs_of(CenterNetInferencer(settings, path).model) == [(1, 2)]
 
 
 def test_skeleton_of_the_config(config, weights, tmp_path, inferencer):
@@ -241,10 +246,10 @@ def test_no_skeleton(folder, photos, photo, count, words):
     assert not words or words in str(said[0].message)
     if not words:
         assert inferencer.model.dataset_meta['skeleton_links'] == COCO_SKELETON['skeleton_links']
-        assert inferencer.model.module.bbox_head.flip_pairs == COCO_SKELETON['flip_pairs']
+        assert pairs_of(inferencer.model.module) == COCO_SKELETON['flip_pairs']
         assert inferencer(photo, return_vis=True)['visualization']
         return
-    with pytest.raises(UserError, match='which joints are left and right'):
+    with pytest.raises(UserError, match='which keypoints are left and right'):
         inferencer(photo)
     assert CenterNetInferencer(path, state)(photo, return_vis=True)['visualization']
 

@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 
 from mmdet_centernet.checkpoints import convert
 from mmdet_centernet.checkpoints.read import read_checkpoint
-from mmdet_centernet.datasets.skeleton import COCO_SKELETON
+from mmdet_centernet.datasets.skeleton import COCO_SKELETON, parse_skeleton
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.ops.deform_conv import modulated_deform_conv2d
 
@@ -182,7 +182,7 @@ def test_names_of_joints(tmp_path, meta, data, num_keypoints, expected):
     found = convert.dataset_meta(meta, config, 1, num_keypoints)
     assert (found and (found['classes'][0], found.get('num_keypoints'))) == expected
     if found:
-        assert {'classes'} <= found.keys() <= {'classes', 'palette', *COCO_SKELETON}
+        assert {'classes'} <= found.keys() <= {'classes', 'palette', 'skeletons', *COCO_SKELETON}
         assert len(found.get('palette', [()])) == 1
         # Plain data, which a file of weights may hold.
         torch.save(found, tmp_path / 'meta.pth')
@@ -193,6 +193,20 @@ def test_names_of_joints(tmp_path, meta, data, num_keypoints, expected):
         assert found['keypoint_id2name'] == {0: 'l_end', 1: 'r_end'}
     if expected == ('person', 17):
         assert {key: found[key] for key in COCO_SKELETON} == COCO_SKELETON
+
+
+SKELETONS = dict(
+    person=COCO_SKELETON, stick=parse_skeleton(category=dict(keypoints=['l_end', 'r_end'])))
+
+
+@pytest.mark.parametrize('num_keypoints, known', [(17, True), (2, True), (None, False), (5, None)])
+def test_names_of_several_skeletons(tmp_path, num_keypoints, known):
+    """A model may have all of them, or one."""
+    theirs = dict(classes=('person', 'stick', 'disc'), num_keypoints=17, skeletons=SKELETONS)
+    config = Config.fromfile(write_config(tmp_path))
+    found = convert.dataset_meta(dict(dataset_meta=theirs), config, 3, num_keypoints)
+    assert found == (None if known is None else theirs if known else dict(
+        classes=theirs['classes']))
 
 
 def test_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch):
