@@ -7,6 +7,7 @@ import torch
 from mmengine.registry import DefaultScope
 from mmengine.runner import checkpoint
 from parity_weights import assert_equals_official, seeded_input, seeded_state_dict
+from reference.networks import conv_bn_slowly
 from torch import nn
 from torch.nn import functional as F
 
@@ -54,12 +55,7 @@ def test_equals_the_original():
 
 
 def conv_bn(state, name, x, stride=1, conv='conv', norm='bn'):
-    """Convolution and batch norm in eval mode, by functions."""
-    weight = state[f'{name}{conv}.weight']
-    x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
-    statistics = (state[f'{name}{norm}.{key}'] for key in (
-        'running_mean', 'running_var', 'weight', 'bias'))
-    return F.batch_norm(x, *statistics)
+    return conv_bn_slowly(state, f'{name}{conv}', f'{name}{norm}', x, stride)
 
 
 def block(state, name, x, shortcut, stride=1):

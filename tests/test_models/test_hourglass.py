@@ -2,10 +2,10 @@
 import numpy as np
 import pytest
 import torch
+from helpers.models import samples
 from mmdet.models.backbones import HourglassNet
 from mmengine.registry import MODELS, DefaultScope
-from model_helpers import samples
-from torch.nn import functional as F
+from reference.networks import conv_bn_slowly
 
 CHANNELS, BLOCKS = (16, 10, 12, 14), (2, 1, 2, 3)
 
@@ -17,19 +17,11 @@ def make_backbone(num_stacks=2):
         feat_channel=6)
 
 
-def conv_bn(state, conv, norm, x, stride=1):
-    weight = state[f'{conv}.weight']
-    x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
-    statistics = (state[f'{norm}.{key}'] for key in (
-        'running_mean', 'running_var', 'weight', 'bias'))
-    return F.batch_norm(x, *statistics)
-
-
 def residual(state, name, x, stride=1):
-    out = conv_bn(state, f'{name}.conv1', f'{name}.bn1', x, stride).relu()
-    out = conv_bn(state, f'{name}.conv2', f'{name}.bn2', out)
+    out = conv_bn_slowly(state, f'{name}.conv1', f'{name}.bn1', x, stride).relu()
+    out = conv_bn_slowly(state, f'{name}.conv2', f'{name}.bn2', out)
     if f'{name}.downsample.0.weight' in state:
-        x = conv_bn(state, f'{name}.downsample.0', f'{name}.downsample.1', x, stride)
+        x = conv_bn_slowly(state, f'{name}.downsample.0', f'{name}.downsample.1', x, stride)
     return (out + x).relu()
 
 
@@ -60,8 +52,8 @@ def hourglass(state, name, x, blocks):
 
 @pytest.mark.parametrize('size', [(32, 64), (96, 32), (37, 130)], ids=str)
 def test_equals_the_original_written_out(size):
-    """Two stacks. The original takes sides only that halve without a rest; others are rounded
-    up, and what upsampling makes too much of is cut off."""
+    """Two stacks. The original only takes sides that halve without a remainder; others are
+    rounded up, and what upsampling adds too much is cut off."""
     model = make_backbone().double()
     model.eval()
     generator = torch.Generator().manual_seed(0)
@@ -75,17 +67,18 @@ def test_equals_the_original_written_out(size):
     image = torch.randn(2, 3, *size, dtype=torch.float64)
     with torch.no_grad():
         features = model(image)
-        x = conv_bn(state, 'stem.0.conv', 'stem.0.bn', image, stride=2).relu()
+        x = conv_bn_slowly(state, 'stem.0.conv', 'stem.0.bn', image, stride=2).relu()
         x = residual(state, 'stem.1.0', x, stride=2)
         expected = []
         for stack in range(2):
             out = hourglass(state, f'hourglass_modules.{stack}', x, BLOCKS)
-            out = conv_bn(state, f'out_convs.{stack}.conv', f'out_convs.{stack}.bn', out).relu()
+            name = f'out_convs.{stack}'
+            out = conv_bn_slowly(state, f'{name}.conv', f'{name}.bn', out).relu()
             expected.append(out)
             if stack == 0:
                 # What went in and what came out, each through a 1x1 convolution.
-                x = conv_bn(state, 'conv1x1s.0.conv', 'conv1x1s.0.bn', x)
-                x = x + conv_bn(state, 'remap_convs.0.conv', 'remap_convs.0.bn', out)
+                x = conv_bn_slowly(state, 'conv1x1s.0.conv', 'conv1x1s.0.bn', x)
+                x = x + conv_bn_slowly(state, 'remap_convs.0.conv', 'remap_convs.0.bn', out)
                 x = residual(state, 'inters.0', x.relu())
     for mine, slow in zip(features, expected, strict=True):
         assert mine.shape == (2, 6, -(-size[0] // 4), -(-size[1] // 4))
@@ -113,7 +106,7 @@ def make_detector():
 
 @pytest.mark.parametrize('size', [(64, 96), (33, 130), (8, 4)], ids=str)
 def test_detector_without_neck(size):
-    """Both stacks learn, the last one predicts; sides need not be multiples of anything."""
+    """Both stacks are trained, the last one predicts; sides need not be multiples of anything."""
     torch.manual_seed(0)
     model = make_detector()
     images, batch = torch.randn(2, 3, *size), samples(2, size, 2, num_classes=3)
@@ -133,7 +126,7 @@ def test_detector_without_neck(size):
     assert all(torch.isfinite(result.pred_instances.bboxes).all() for result in results)
 
 
-def test_memory_format_is_of_no_account():
+def test_memory_format_changes_nothing():
     """The detector gives its backbone channels-last images on a CPU."""
     model = make_backbone()
     model.eval()

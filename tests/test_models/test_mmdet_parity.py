@@ -1,4 +1,4 @@
-"""With equal weights, MMDetection's CenterNet and ours say the same.
+"""With equal weights, MMDetection's CenterNet and ours compute the same.
 
 Where mmcv has no compiled operations, MMDetection's layer runs on our deformable
 convolution, which has tests of its own; elsewhere it runs on mmcv's kernel.
@@ -10,13 +10,13 @@ import mmcv.ops.modulated_deform_conv as mmcv_dcn
 import numpy as np
 import pytest
 import torch
+from helpers.models import build, samples
 from mmdet.models.detectors import CenterNet as TheirDetector
 from mmdet.registry import TRANSFORMS as MMDET_TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
-from model_helpers import build, samples
 
 from mmdet_centernet.checkpoints.convert import convert, write_checkpoint
 from mmdet_centernet.checkpoints.parameter_names import mmdetection_table, official_branches
@@ -47,7 +47,7 @@ def pair(request):
             test_cfg=ConfigDict(topk=100, local_maximum_kernel=3, max_per_img=100))
         theirs.init_weights()
     for name, parameter in theirs.named_parameters():
-        # Offsets, masks, sizes start at zero, and heat maps nearly flat: give them values.
+        # Offsets, masks and sizes start at zero, and heatmaps nearly flat: give them values.
         if 'conv_offset' in name or name.startswith('bbox_head'):
             torch.nn.init.normal_(parameter, std=0.2 if 'heatmap_head.2' in name else 0.05)
     ours = build(CONFIG, bbox_head__num_classes=CLASSES, neck__use_dcn=request.param)
@@ -65,7 +65,7 @@ def forward(ours, theirs, x):
     return mine, dict(heatmap=heatmap[0], wh=wh[0], offset=offset[0])
 
 
-def test_raw_outputs(pair):
+def test_raw_outputs_equal_mmdets(pair):
     torch.manual_seed(1)
     with torch.no_grad():
         mine, other = forward(*pair, torch.randn(2, 3, *SIZE))
@@ -74,28 +74,28 @@ def test_raw_outputs(pair):
         assert (mine[name] - value).abs().max() < 1e-5 * scale, name
 
 
-def test_targets(pair):
+def test_targets_equal_mmdets(pair):
     ours, theirs = pair
     batch = samples(4, SIZE, 12, CLASSES)
-    boxes = [sample.gt_instances.bboxes for sample in batch]
-    labels = [sample.gt_instances.labels for sample in batch]
+    instances = [sample.gt_instances for sample in batch]
     shape = (4, CLASSES, SIZE[0] // 4, SIZE[1] // 4)
-    mine = ours.bbox_head.coder.encode(boxes, labels, shape)
-    other, avg_factor = theirs.bbox_head.get_targets(boxes, labels, shape, SIZE)
+    mine = ours.bbox_head.encode(instances, [{}] * 4, shape)
+    other, avg_factor = theirs.bbox_head.get_targets(
+        [each.bboxes for each in instances], [each.labels for each in instances], shape, SIZE)
     torch.testing.assert_close(
-        mine.heatmap.to_dense(), other['center_heatmap_target'], rtol=1e-5, atol=1e-7)
-    assert mine.heatmap.num_peaks() == avg_factor
-    learnt = mine.weight.bool()
-    y, x = mine.cells[learnt] // shape[3], mine.cells[learnt] % shape[3]
-    images = mine.images[learnt]
+        mine['heatmap'].heatmap.to_dense(), other['center_heatmap_target'], rtol=1e-5, atol=1e-7)
+    assert mine['heatmap'].heatmap.num_peaks() == avg_factor
     for name in ('wh', 'offset'):
+        target = mine[name]
+        trained = target.weight.bool()
+        y, x = target.cells[trained] // shape[3], target.cells[trained] % shape[3]
         torch.testing.assert_close(
-            getattr(mine, name)[learnt], other[f'{name}_target'][images, :, y, x],
+            target.values[trained], other[f'{name}_target'][target.images[trained], :, y, x],
             rtol=1e-5, atol=1e-5)
-    assert int(learnt.sum()) == int(other['wh_offset_target_weight'][:, 0].sum())
+        assert int(trained.sum()) == int(other['wh_offset_target_weight'][:, 0].sum())
 
 
-def test_losses_and_gradients(pair):
+def test_losses_and_gradients_equal_mmdets(pair):
     ours, theirs = pair
     torch.manual_seed(2)
     x = torch.randn(3, 3, *SIZE)
@@ -115,7 +115,7 @@ def test_losses_and_gradients(pair):
         assert (grad - parameter.grad).abs().max() <= 1e-4 * scale + 1e-9, name
 
 
-def test_centers_of_different_classes_in_one_cell(pair):
+def test_losses_of_centers_of_different_classes_in_one_cell_equal_mmdets(pair):
     """The last object of a cell trains size and offset, as in MMDetection."""
     ours, theirs = pair
     batch = samples(1, SIZE, 3, CLASSES)
@@ -130,7 +130,7 @@ def test_centers_of_different_classes_in_one_cell(pair):
 
 
 def packed(pipeline, registry, image):
-    """What a test pipeline makes of an image."""
+    """Return what a test pipeline makes of an image."""
     results = dict(
         img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2], img_id=0,
         img_path='made.png')
@@ -141,7 +141,7 @@ def packed(pipeline, registry, image):
 
 
 @pytest.mark.parametrize('size', [(333, 517), (64, 31), (129, 96)])
-def test_predictions_on_odd_sizes(pair, size):
+def test_predictions_on_odd_sizes_equal_mmdets(pair, size):
     """Each with its own test pipeline, through the data preprocessor, in original pixels."""
     ours, theirs = pair
     image = np.random.default_rng(0).integers(0, 255, (*size, 3)).astype(np.float32)
@@ -162,7 +162,7 @@ def test_predictions_on_odd_sizes(pair, size):
             predictions.append(model.test_step(
                 dict(inputs=[given['inputs']], data_samples=[given['data_samples']]))[0])
     assert_same_detections(*predictions)
-    # MMDetection's pipeline packs no homography: border says how to go back.
+    # MMDetection's pipeline does not pack a homography, but border.
     with torch.no_grad():
         crossed = ours.test_step(dict(
             inputs=[their_input['inputs']], data_samples=[their_input['data_samples']]))[0]
@@ -200,7 +200,7 @@ def test_converted_checkpoint_gives_their_detections(pair, tmp_path):
 
 
 def assert_same_detections(mine: DetDataSample, other: DetDataSample):
-    """As sets: equal count, each detection has its partner within 0.01 px and 1e-5.
+    """Check that counts are equal and each detection has its partner within 0.01 px and 1e-5.
 
     MMDetection fills up with detections of score 0 where an image has too few peaks.
     """

@@ -1,7 +1,7 @@
 """The original's weights, through the converter, compute and detect what they do there.
 
 The reference values were made by running the original on weights that
-``parity_weights.py`` rebuilds; bubbliiiing's network is written out here.
+``parity_weights.py`` rebuilds; bubbliiiing's network is written out in ``reference``.
 """
 import json
 from pathlib import Path
@@ -14,9 +14,10 @@ from mmengine.dataset import Compose
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
 from parity_weights import FOLDER, assert_equals_official, seeded_input, seeded_state_dict
-from torch.nn import functional as F
+from reference.networks import bubbliiiing_slowly
 
 from mmdet_centernet.checkpoints.convert import convert, write_checkpoint
+from mmdet_centernet.models.properties import Box
 from mmdet_centernet.models.test_time_augs import CenterNetTTAModel
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -31,14 +32,14 @@ OFFICIAL_CONFIGS = {
 # Networks whose detections are compared, and the reference's name for them.
 DETECTING = {'ctdet/resdcn_18': 'ctdet_r18_keep', 'multi_pose/dla_34': 'pose_dla34_keep',
              'ddd/dla_34': 'ddd_dla34'}
-# Steps of pipelines that a picture alone has nothing for.
+# Steps of pipelines for which an image alone has nothing.
 LOADING = ('mmdet.LoadAnnotations', 'mmdet_centernet.LoadKeypoints', 'mmdet_centernet.LoadBoxes3D')
 ENTRIES = sorted(json.loads((FOLDER / 'official_outputs.json').read_text()))
 DETECTIONS = json.loads((FOLDER / 'official_detections.json').read_text())
 
 
 def config_of(entry):
-    """The config of a network of the original."""
+    """Return the config of a network of the original."""
     config = Config.fromfile(CONFIGS / OFFICIAL_CONFIGS[entry])
     config.model.backbone.init_cfg = None
     return config
@@ -50,7 +51,7 @@ def build(config):
 
 
 def converted(config, weights, folder):
-    """The config's model with weights that went through files of both kinds."""
+    """Return the config's model with weights that went through files of both kinds."""
     torch.save(weights, folder / 'theirs.pth', _use_new_zipfile_serialization=False)
     checkpoint, _ = convert(config, folder / 'theirs.pth')
     write_checkpoint(checkpoint, folder / 'ours.pth')
@@ -83,8 +84,8 @@ def official(tmp_path_factory):
 
 
 def packed_scene(config, name):
-    """The image of reference detections, and its camera, as the config's test pipeline packs
-    them."""
+    """Return the image of reference detections, and its camera, as the config's test pipeline
+    packs them."""
     entry = DETECTIONS[name]
     sample = dict(img_path=str(FOLDER / entry['image']), img_id=0)
     if entry['cam2img'] is not None:
@@ -96,7 +97,7 @@ def packed_scene(config, name):
 
 
 def reference(name):
-    """Detections of the original, float64, of each its class, xyxy, score, and x, y of joints if
+    """Return detections of the original, float64: class, xyxy, score, and x, y of keypoints if
     any; in 3D class, alpha, xyxy, h, w, l, x, y, z, rotation_y, score."""
     rows = torch.tensor(DETECTIONS[name]['rows'], dtype=torch.float64)
     assert len(rows) == 100
@@ -126,20 +127,19 @@ def test_detections_equal_the_originals(entry, name, official):
     assert matched(found, reference(name)) >= 97
 
 
-def test_sizes_of_3d_detections_come_back_with_the_originals_shift(official, monkeypatch):
-    """Which moves a size as if it were a point; without it the boxes are other ones."""
+def test_sizes_of_3d_detections_need_the_originals_shift(official, monkeypatch):
+    """It maps a size as if it were a point; without it the boxes differ."""
     config, model = official('ddd/dla_34')
-    head = model.bbox_head
-    monkeypatch.setattr(head, 'test_cfg', dict(head.test_cfg, shift_sizes=False))
+    monkeypatch.setattr(model.bbox_head.find_property(Box), 'shift_sizes', False)
     assert matched(detections(config, model, 'ddd_dla34'), reference('ddd_dla34')) < 97
 
 
 def test_flip_testing_computes_the_originals_boxes(official, monkeypatch):
     """Each detection of the original's flip testing is what our averaged maps hold at a cell.
 
-    Which cells are the 100 best is another matter here: the scores of all lie within 0.002,
-    and the reference's own offsets, which nothing is averaged with, differ from those of its
-    run without flip by 0.0005 cells. That is enough to put neighbours into another order.
+    The order of the 100 best cells is not compared: all scores lie within 0.002, and the
+    reference's own offsets, which are not averaged, differ from those of its run without flip by
+    0.0005 cells. That is enough to change the order of neighbors.
     """
     config, detector = official('ctdet/resdcn_18')
     monkeypatch.setattr(
@@ -154,12 +154,13 @@ def test_flip_testing_computes_the_originals_boxes(official, monkeypatch):
 
 
 def distances(found, rows, columns):
-    """Of each of ours [n, k] from each of the original's in some columns: the largest of k."""
+    """Return the largest of the k differences between each of ours [n, k] and each of the
+    original's in some columns."""
     return (found.reshape(len(found), 1, -1) - rows[:, columns]).abs().amax(dim=2)
 
 
 def same_boxes(found, rows):
-    """Which of our detections are which of the original's, by box and joints."""
+    """Return the mask of our detections that are the original's, by box and keypoints."""
     same = distances(found.bboxes, rows, slice(1, 5)) <= 0.1
     if rows.shape[1] > 6:
         same &= distances(found.keypoints, rows, slice(6, None)) <= 0.1
@@ -167,14 +168,14 @@ def same_boxes(found, rows):
 
 
 def same_boxes_3d(found, rows):
-    """Which of our detections are which of the original's, by 2D and 3D box and angles.
+    """Return the mask of our detections that are the original's, by 2D and 3D box and angles.
 
     The original takes the depth for the homogeneous coordinate, which is 5 mm more in this
-    camera: its boxes are so much nearer than it predicted, ours are not.
+    camera: its boxes are nearer by that than it predicted, ours are not.
     """
     def apart(angles, column):
-        turn = angles[:, None] - rows[:, column]
-        return torch.atan2(turn.sin(), turn.cos()).abs()
+        difference = angles[:, None] - rows[:, column]
+        return torch.atan2(difference.sin(), difference.cos()).abs()
 
     same = distances(found.bboxes, rows, slice(2, 6)) <= 0.1
     same &= distances(found.bboxes_3d[:, 3:6], rows, slice(6, 9)) <= 0.01
@@ -185,7 +186,7 @@ def same_boxes_3d(found, rows):
 
 
 def matched(found, rows):
-    """How many of the original's detections have a partner of their own among ours."""
+    """Count the original's detections that have a partner of their own among ours."""
     same = (same_boxes_3d if 'bboxes_3d' in found else same_boxes)(found, rows)
     same &= found.labels[:, None] == rows[:, 0]
     taken = set()
@@ -196,51 +197,16 @@ def matched(found, rows):
     return len(taken)
 
 
-def test_bubbliiiings_outputs(tmp_path):
+def test_outputs_equal_bubbliiiings(tmp_path):
     weights = seeded_state_dict('bubbliiiing/resnet50')
     config = Config.fromfile(CONFIGS / 'bubbliiiing' / 'resnet50_voc.py')
     config.model.backbone.init_cfg = None
     # Odd sizes round up in its max pooling.
     images = torch.randn(2, 3, 96, 160, generator=torch.Generator().manual_seed(3))
-    expected = bubbliiiing_resnet50(weights, images)
+    expected = bubbliiiing_slowly(weights, images)
     model = converted(config, weights, tmp_path)
     with torch.no_grad():
         outputs = model(images, mode='tensor')[0][-1]
     for name, value in expected.items():
         error = (outputs[name] - value).abs().max()
         assert error < 1e-4 * value.std(), name
-
-
-def bubbliiiing_resnet50(weights, images):
-    """The raw outputs of bubbliiiing's ResNet-50 network, by our branch names."""
-    def conv(name, x, stride=1):
-        weight = weights[f'{name}.weight']
-        return F.conv2d(x, weight, weights.get(f'{name}.bias'), stride, weight.shape[2] // 2)
-
-    def norm(name, x):
-        return F.batch_norm(x, *(weights[f'{name}.{part}'] for part in (
-            'running_mean', 'running_var', 'weight', 'bias')))
-
-    def bottleneck(name, x, stride):
-        out = F.relu(norm(f'{name}.bn1', conv(f'{name}.conv1', x, stride)))
-        out = F.relu(norm(f'{name}.bn2', conv(f'{name}.conv2', out)))
-        out = norm(f'{name}.bn3', conv(f'{name}.conv3', out))
-        if f'{name}.downsample.0.weight' in weights:
-            x = norm(f'{name}.downsample.1', conv(f'{name}.downsample.0', x, stride))
-        return F.relu(out + x)
-
-    x = F.relu(norm('backbone.1', conv('backbone.0', images, 2)))
-    x = F.max_pool2d(x, 3, 2, padding=0, ceil_mode=True)
-    for stage, blocks in enumerate((3, 4, 6, 3)):
-        for block in range(blocks):
-            x = bottleneck(
-                f'backbone.{stage + 4}.{block}', x, 2 if stage > 0 and block == 0 else 1)
-    for layer in (0, 3, 6):
-        name = 'decoder.deconv_layers'
-        x = F.conv_transpose2d(x, weights[f'{name}.{layer}.weight'], stride=2, padding=1)
-        x = F.relu(norm(f'{name}.{layer + 1}', x))
-    outputs = {}
-    for theirs, ours in (('cls', 'heatmap'), ('wh', 'wh'), ('reg', 'offset')):
-        hidden = F.relu(norm(f'head.{theirs}_head.1', conv(f'head.{theirs}_head.0', x)))
-        outputs[ours] = conv(f'head.{theirs}_head.3', hidden)
-    return outputs

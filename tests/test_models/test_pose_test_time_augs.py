@@ -1,28 +1,31 @@
-"""Flip and multi-scale testing of poses against the original's procedure, written out slowly."""
+"""Flip and multi-scale testing of poses against the original's procedure."""
 import copy
 
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DefaultScope
-from pose_reference import decode_slowly
-from test_ops.test_soft_nms import soft_nms_by_loops
-from test_test_time_augs import (
+from helpers.tta import (
     MAX_PER_IMG,
+    MEAN,
     MODEL,
+    STD,
     build_detector,
     build_tta,
     load,
     make_image,
-    original_inputs,
-    test_config,
+    tta_config,
 )
+from mmengine.registry import DefaultScope
+from reference.boxes import soft_nms_slowly
+from reference.pose import decode_slowly
+from reference.preprocessing import original_inputs
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.inference.test_options import SCALES
+from mmdet_centernet.models.properties import Keypoints
 
-JOINTS, PAIRS, PLACES = 3, [(0, 2)], [2, 1, 0]
-HEAD = dict(type='mmdet_centernet.CenterNetPoseHead', num_keypoints=JOINTS, in_channels=8,
+KEYPOINTS, PAIRS, PLACES = 3, [(0, 2)], [2, 1, 0]
+HEAD = dict(type='mmdet_centernet.CenterNetPoseHead', num_keypoints=KEYPOINTS, in_channels=8,
             feat_channels=8, flip_pairs=PAIRS)
 
 
@@ -36,8 +39,8 @@ def detector():
     return model
 
 
-def mirrored(name, values):
-    """What an output [channels, H, W] of the mirror image says of the image itself."""
+def unflip(name, values):
+    """Return an output [channels, H, W] for the flipped image as one for the image."""
     values = values[:, :, ::-1].copy()
     if name == 'keypoint_heatmap':
         return np.stack([values[place] for place in PLACES])
@@ -49,39 +52,38 @@ def mirrored(name, values):
 
 @torch.no_grad()
 def original(detector, image, scales, resolution):
-    """Rows (score, box, joints, joints' scores) of the original's detections."""
+    """Return rows (score, box, keypoints, their scores) of the original's detections."""
     rows = []
     for scale in scales:
-        inputs, back = original_inputs(image, scale, resolution)
+        inputs, back = original_inputs(image, scale, resolution, MEAN, STD)
         outputs = detector(torch.cat((inputs, inputs.flip(3))), mode='tensor')[0][-1]
         merged = {}
         for name, values in outputs.items():
             values = values.double().numpy()
             if 'heatmap' in name:
                 values = 1 / (1 + np.exp(-values))
-            plain, other = values[0], mirrored(name, values[1])
+            plain, other = values[0], unflip(name, values[1])
             merged[name] = plain if 'offset' in name else (plain + other) / 2
-        for score, _, box, joints in decode_slowly(merged, MAX_PER_IMG):
-            points = np.array([*np.reshape(box, (2, 2)), *(joint[:2] for joint in joints)])
-            rows.append([score, *back(points).flatten(), *(joint[2] for joint in joints)])
+        for score, _, box, keypoints in decode_slowly(merged, MAX_PER_IMG):
+            points = np.array([*np.reshape(box, (2, 2)), *(each[:2] for each in keypoints)])
+            rows.append([score, *back(points).flatten(), *(each[2] for each in keypoints)])
     rows = np.array(rows)
     if len(scales) > 1:
-        entries = soft_nms_by_loops(
-            torch.from_numpy(rows[:, 1:5]), torch.from_numpy(rows[:, 0]), 0.5, 0.5, 0.001,
-            'gaussian', offset=1)
+        entries = soft_nms_slowly(
+            rows[:, 1:5].tolist(), rows[:, 0].tolist(), 0.5, 0.5, 0.001, 'gaussian', offset=1)
         rows = np.array([[score, *rows[index, 1:]] for index, score in entries])
     return rows[rows[:, 0].argsort()[::-1]][:MAX_PER_IMG]
 
 
 def config_of(resolution, tta):
-    config = test_config(resolution, tta)
+    config = tta_config(resolution, tta)
     config.model.module = dict(copy.deepcopy(MODEL), bbox_head=HEAD)
     return config
 
 
 @pytest.mark.parametrize('resolution', ['keep', 'fix'])
 @pytest.mark.parametrize('tta', ['flip', 'ms'])
-def test_equals_the_original(detector, tta, resolution):
+def test_detections_equal_the_originals(detector, tta, resolution):
     image = make_image(75, 101)
     expected = original(detector, image, SCALES if tta == 'ms' else (1, ), resolution)
     with DefaultScope.overwrite_default_scope('mmdet'), torch.no_grad():
@@ -92,7 +94,7 @@ def test_equals_the_original(detector, tta, resolution):
     rows = torch.cat((found.scores[:, None], found.bboxes, found.keypoints.flatten(1),
                       found.keypoint_scores), dim=1).double().numpy()
     assert (np.diff(rows[:, 0]) <= 0).all()
-    points = slice(1, 5 + 2 * JOINTS)
+    points = slice(1, 5 + 2 * KEYPOINTS)
     error = np.maximum(np.abs(rows[:, None, points] - expected[:, points]).max(axis=2) / 0.1,
                        np.abs(np.delete(rows[:, None] - expected, points, axis=2)).max(axis=2)
                        / 1e-3)
@@ -101,12 +103,12 @@ def test_equals_the_original(detector, tta, resolution):
     assert (error.min(axis=0) > 1).sum() <= allowed
     assert len(set(error.argmin(axis=0))) >= MAX_PER_IMG - allowed
     snapped = found.keypoint_scores != found.scores[:, None]
-    assert tta == 'ms' or 0 < snapped.sum() < snapped.numel()  # both kinds of joint are among them
+    assert tta == 'ms' or 0 < snapped.sum() < snapped.numel()  # both kinds are among them
 
 
-def test_no_pairs(detector):
+def test_flips_without_pairs_are_refused(detector):
     detector = copy.deepcopy(detector)
-    detector.bbox_head.flip_pairs = None
+    detector.bbox_head.find_property(Keypoints).flip_pairs = None
     with DefaultScope.overwrite_default_scope('mmdet'), pytest.raises(
             UserError, match='left and right'):
         config = config_of('keep', 'flip')

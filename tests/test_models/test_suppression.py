@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.models.task_modules.suppression import suppress
+from mmdet_centernet.models.layers.suppression import suppress
 from mmdet_centernet.ops.boxes import nms, soft_nms
 
 NMS = dict(type='nms', iou_threshold=0.5)

@@ -1,0 +1,1 @@
+"""Models, scenes and checks that several test modules use."""
