@@ -1,4 +1,4 @@
-"""Centre and scale warps against slow references, and the way back."""
+"""Center and scale warps against slow references, and the way back."""
 import cv2
 import numpy as np
 import pytest
@@ -119,7 +119,7 @@ def test_fitting_brings_the_middle_to_the_middle():
         fit_warp((3, 400), (64, 64), scale=.25)
 
 
-def test_flip_mirrors_pixel_centers():
+def test_flip_warp_flips_pixel_centers():
     np.testing.assert_array_equal(
         warp_points([[0, 5], [9, 5], [4.5, 0]], flip_warp(10)), [[9, 5], [0, 5], [4.5, 0]])
 
@@ -146,6 +146,6 @@ def test_boxes_are_the_hull_of_their_corners(boxes, angle):
 
 
 @pytest.mark.parametrize('empty', [np.zeros((0, 4)), np.zeros((0, 4), np.float32)])
-def test_no_boxes(empty):
+def test_warps_without_boxes(empty):
     assert warp_boxes(empty, np.eye(3)).shape == (0, 4)
     assert warp_points(np.zeros((0, 2)), np.eye(3)).shape == (0, 2)
