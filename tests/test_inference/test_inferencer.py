@@ -503,8 +503,8 @@ def test_wrong_batch_size(inferencer, photos):
 
 @pytest.mark.parametrize('broken, expected', [
     (lambda data: data[:len(data) // 2], 'is truncated'),
-    (lambda data: b'', 'is no image that OpenCV can read'),
-    (lambda data: b'<html>404</html>', 'is no image that OpenCV can read'),
+    (lambda data: b'', 'is not an image that OpenCV can read'),
+    (lambda data: b'<html>404</html>', 'is not an image that OpenCV can read'),
 ])
 def test_broken_image_among_others(inferencer, photos, tmp_path, broken, expected):
     folder = tmp_path / 'photos'

@@ -22,7 +22,7 @@ from mono3d_project import camera
 from mmdet_centernet.apis import ExportedDetector
 from mmdet_centernet.datasets.transforms import PackMono3DInputs
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.io.inputs import IMAGE_ENDINGS
+from mmdet_centernet.io.inputs import IMAGE_EXTENSIONS
 from mmdet_centernet.models.dense_heads import (
     CenterNetHead,
     CenterNetMono3DHead,
@@ -284,7 +284,7 @@ def test_grey_and_folders(detector, folder):
     found = detector(work)['predictions']
     assert found == [detector(work / name)['predictions'][0]
                      for name in ('a.jpg', 'b.PNG', 'c.bmp')]
-    assert IMAGE_ENDINGS == IMG_EXTENSIONS
+    assert IMAGE_EXTENSIONS == IMG_EXTENSIONS
 
 
 # What comes back.
@@ -645,9 +645,9 @@ def test_wrong_calls(detector, options, words):
     ([camera()] * 3, r'a list of 3 for 2 input\(s\)'),
     ([camera(), 2 * camera()], r'cam2img\[1\] has 0 at \[1, 0\]'),
     (camera() * [[-1], [1], [1]], 'both must be positive'),
-    (camera() * [[1, 1, np.nan, 1]], 'no finite numbers'),
+    (camera() * [[1, 1, np.nan, 1]], 'not finite numbers'),
     (dict(P2=1), 'is a dict that holds no matrix'),
-    (str(Path(__file__).parent), r'inputs\[0\] is an array, which no file in it is named after'),
+    (str(Path(__file__).parent), r'inputs\[0\] is an array, which has no file name'),
     ('none.txt', r'none\.txt does not exist'),
 ], ids=str)
 def test_wrong_cameras(folder, cam2img, words):
