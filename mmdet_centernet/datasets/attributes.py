@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmdet_centernet.datasets.checks import is_number, list_names
 from mmdet_centernet.errors import UserError
@@ -128,8 +127,7 @@ def read_attributes(
             try:
                 values[name] = _read(given.get(name), attribute)
             except ValueError as error:
-                raise UserError(
-                    f'{where} the attribute {name} = {given[name]!r}, but {error}') from None
+                raise UserError(f'{where} {name} = {given[name]!r}: {error}') from None
         annotation['attributes'] = values
     for name in attributes:
         if required and annotations and name not in seen:
@@ -158,7 +156,7 @@ def _read(given: object, attribute: Attribute) -> Value:
         return [math.nan] * len(names)
     labels = given if isinstance(given, (list, tuple)) else [given]
     if isinstance(given, str) and given.strip() not in names:
-        labels = [label for label in given.split(',') if label.strip()]
+        labels = [label.strip() for label in given.split(',') if label.strip()]
     chosen = {_index(label, names) for label in labels}
     return [float(index in chosen) for index in range(len(names))]
 
@@ -200,36 +198,3 @@ def _text(value: object) -> str:
 def count_known(instances: Iterable[dict[str, Any]], name: str) -> int:
     """Count the instances of which an attribute is known."""
     return sum(not np.isnan(instance['attributes'][name]).any() for instance in instances)
-
-
-def stack_attributes(
-    instances: list[dict[str, Any]], attributes: Mapping[str, Attribute]
-) -> NDArray[np.float32]:
-    """Return the attributes of N instances side by side, float32 [N, columns].
-
-    A class and a number have one column, several labels one for each.
-    """
-    columns = [_columns(attribute) for attribute in attributes.values()]
-    rows = np.empty((len(instances), sum(columns)), np.float32)
-    for row, instance in zip(rows, instances, strict=True):
-        row[:] = np.hstack([instance['attributes'][name] for name in attributes])
-    return rows
-
-
-def split_attributes(rows: Any, attributes: Mapping[str, Attribute]) -> dict[str, Any]:
-    """Return the attributes of :func:`stack_attributes` by name, [N], or [N, V] for V labels.
-
-    ``rows`` is an array or a tensor, and so are they.
-    """
-    values, start = {}, 0
-    for name, attribute in attributes.items():
-        end = start + _columns(attribute)
-        several = attribute['kind'] == 'multi_label'
-        values[name] = rows[:, start:end] if several else rows[:, start]
-        start = end
-    return values
-
-
-def _columns(attribute: Attribute) -> int:
-    """Return the number of columns of an attribute."""
-    return len(attribute['values']) if attribute['kind'] == 'multi_label' else 1

@@ -19,6 +19,44 @@ def field_of(name: str) -> str:
     return f'{_PREFIX}{name}'
 
 
+def stack_attributes(
+    instances: list[dict[str, Any]], attributes: Mapping[str, Attribute]
+) -> NDArray[np.float32]:
+    """Return the annotated attributes of N instances side by side, float32 [N, columns].
+
+    A class and a number have one column, several labels one for each.
+
+    Args:
+        instances (list[dict]): each has ``attributes``: by name the index of the class, a list of
+            0 and 1 for several labels, or the number; NaN where missing.
+        attributes (Mapping[str, dict]): ``metainfo['attributes']`` of the data set.
+    """
+    columns = [_columns(attribute) for attribute in attributes.values()]
+    rows = np.empty((len(instances), sum(columns)), np.float32)
+    for row, instance in zip(rows, instances, strict=True):
+        row[:] = np.hstack([instance['attributes'][name] for name in attributes])
+    return rows
+
+
+def split_attributes(rows: Any, attributes: Mapping[str, Attribute]) -> dict[str, Any]:
+    """Return the attributes of :func:`stack_attributes` by name, [N], or [N, V] for V labels.
+
+    ``rows`` is an array or a tensor, and so are they.
+    """
+    values, start = {}, 0
+    for name, attribute in attributes.items():
+        end = start + _columns(attribute)
+        several = attribute['kind'] == 'multi_label'
+        values[name] = rows[:, start:end] if several else rows[:, start]
+        start = end
+    return values
+
+
+def _columns(attribute: Attribute) -> int:
+    """Return the number of columns of an attribute."""
+    return len(attribute['values']) if attribute['kind'] == 'multi_label' else 1
+
+
 def name_attributes(
     fields: Mapping[str, NDArray[Any]], attributes: Mapping[str, Attribute]
 ) -> list[dict[str, dict[str, Any]]]:

@@ -3,8 +3,8 @@ from typing import Any
 
 from mmcv.transforms import BaseTransform
 
-from mmdet_centernet.datasets.attributes import stack_attributes
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.io.attributes import stack_attributes
 from mmdet_centernet.registry import TRANSFORMS
 
 

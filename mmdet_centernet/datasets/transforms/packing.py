@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 from mmdet.datasets.transforms import PackDetInputs
 
-from mmdet_centernet.datasets.attributes import split_attributes
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.io.attributes import field_of
+from mmdet_centernet.io.attributes import field_of, split_attributes
 from mmdet_centernet.registry import TRANSFORMS
 
 #: Always in the metainfo of a packed sample, if the sample has them.
