@@ -288,7 +288,9 @@ class CocoPoseDataset(CocoDataset):
         plain = [name for name in classes if name not in skeletons]
         if plain:
             parts.append(f'none of {list_names(plain)}, plain boxes')
-        return f'. Objects with labeled keypoints: {", ".join(parts)}', warn
+        attributes, useless = super()._describe(kept)
+        return (f'. Objects with labeled keypoints: {", ".join(parts)}{attributes}',
+                warn or useless)
 
 
 def _select_given(known: Mapping) -> dict:

@@ -5,8 +5,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmdet_centernet.ops.boxes_numpy import box_overlaps
+from mmdet_centernet.ops.matching import match_by_class
 from mmdet_centernet.visualization.heatmaps import top_of
-from mmdet_centernet.visualization.panels import Triptych, legend, match_by_class
+from mmdet_centernet.visualization.panels import Triptych, legend
 from mmdet_centernet.visualization.people import (
     PoseStyle,
     draw_people,
@@ -101,7 +102,7 @@ def pose_panel(
     meta = dataset_meta or {}
     num_keypoints = pred['keypoints'].shape[1]
     likeness, criterion = _compare(truth, pred, meta)
-    matches = match_by_class(likeness, pred, truth)
+    matches = match_by_class(likeness, pred['labels'], truth['labels'])
     panels = Triptych(image.shape[:2], title)
     names = meta.get('classes') or ()
     noun = 'poses' if all(name in meta.get('skeletons', names) for name in names) else 'objects'

@@ -10,8 +10,8 @@ from mmengine.dataset import Compose, default_collate, pseudo_collate
 
 from mmdet_centernet.datasets.transforms import (
     ColorJitterPCA,
+    PackInputs,
     PackMono3DInputs,
-    PackPoseInputs,
 )
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.data_preprocessors import CenterNetDataPreprocessor
@@ -112,7 +112,7 @@ def test_lost_matrix_is_said():
         CenterNetDataPreprocessor(MEAN, STD)(pseudo_collate([packed]), training=True)
 
 
-@pytest.mark.parametrize('pack', [PackPoseInputs(), PackMono3DInputs()], ids=repr)
+@pytest.mark.parametrize('pack', [PackInputs(), PackMono3DInputs()], ids=repr)
 def test_own_packing_carries_the_matrix(pack):
     results = dict(make_results(0), cam2img=np.eye(3, 4))
     packed = run(results, True, 0, pack)

@@ -26,7 +26,7 @@ from mmdet_centernet.registry import TRANSFORMS
 # Entries of a sample that have one row per object. Dropping an object drops its row of each.
 PER_OBJECT_KEYS = (
     'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_keypoints', 'gt_keypoints_visible',
-    'gt_bboxes_3d', 'gt_alpha', 'loaded_bboxes')
+    'gt_bboxes_3d', 'gt_alpha', 'loaded_bboxes', 'gt_attributes')
 # Up to how many times the output's pixels an image may have to be warped with a fourth channel.
 MAX_FOURTH = 4
 # Annotations that the warps below do not move; going on would leave them where they were.

@@ -143,16 +143,20 @@ class CenterHead(BaseDenseHead):
             each.use_dataset(metainfo)
 
     def init_weights(self) -> None:
-        """Start heatmaps at a probability of 0.1 everywhere, and regressions near 0."""
+        """Start heatmaps at a probability of 0.1 everywhere, and regressions near 0.
+
+        Branches with ``init_std=None`` keep PyTorch's initial weights.
+        """
         super().init_weights()
         for branches in self.stacks:
             for name, layers in branches.items():
-                if self.branches[name].kind == 'heatmap':
+                branch = self.branches[name]
+                if branch.kind == 'heatmap':
                     nn.init.constant_(layers[-1].bias, bias_init_with_prob(0.1))
                     continue
                 for layer in layers:
-                    if isinstance(layer, nn.Conv2d):
-                        normal_init(layer, std=0.001)
+                    if isinstance(layer, nn.Conv2d) and branch.init_std is not None:
+                        normal_init(layer, std=branch.init_std)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[dict[str, Tensor]]]:
         """Compute the outputs of all stacks.

@@ -73,7 +73,9 @@ class Attribute(Property):
             'data set (mmdet_centernet.CocoDataset), with mmdet_centernet.LoadAttributes and '
             'mmdet_centernet.PackInputs in its pipeline')}
         self.branches[self.field] = Branch(
-            num_classes, loss or LOSSES[kind], flip=flip_map, to_output=self._to_output)
+            num_classes, loss or LOSSES[kind], flip=flip_map, to_output=self._to_output,
+            # Two layers of tiny weights would hardly learn to tell values apart at first.
+            init_std=None)
 
     def use_dataset(self, metainfo: dict) -> None:
         """Take the names of the values.

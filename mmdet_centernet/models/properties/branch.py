@@ -39,6 +39,8 @@ class Branch:
         to_value (Callable): maps raw outputs [..., channels] to the quantity in its own unit.
             The losses and decoding read outputs through it.
         to_output (Callable): inverse of ``to_value``, for the oracle.
+        init_std (float, optional): standard deviation of the initial weights of a regression.
+            None: PyTorch's default, for branches that have to tell objects apart.
         official_name (str, optional): name of the branch in checkpoints of the original
             implementation, if it has the branch.
     """
@@ -50,6 +52,7 @@ class Branch:
     flip: Callable[[Tensor], Tensor] | None = None
     to_value: Callable[[Tensor], Tensor] = identity
     to_output: Callable[[Tensor], Tensor] = identity
+    init_std: float | None = 0.001
     official_name: str | None = None
 
 
