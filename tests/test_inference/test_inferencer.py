@@ -367,7 +367,7 @@ def test_palette(config, weights):
     own = CenterNetInferencer(config, weights, palette=[(1, 2, 3), [4, 5, 6]]).model.dataset_meta
     assert own['palette'] == [(1, 2, 3), (4, 5, 6)]
     for wrong in ('greenish', [(1, 2, 3)], 7):
-        with pytest.raises(UserError, match='is no palette for 2 classes'):
+        with pytest.raises(UserError, match='is not a palette for 2 classes'):
             CenterNetInferencer(config, weights, palette=wrong)
 
 
@@ -523,7 +523,7 @@ def test_broken_image_among_others(inferencer, photos, tmp_path, broken, expecte
 
 def test_devices(config, weights, monkeypatch):
     for wrong in ('gpu', 'cuda:x'):
-        with pytest.raises(UserError, match=f'device={wrong!r} is none that PyTorch knows'):
+        with pytest.raises(UserError, match=f'device={wrong!r} is not a valid PyTorch device'):
             CenterNetInferencer(config, weights, device=wrong)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
     with pytest.raises(UserError, match="device='cuda', but PyTorch sees no GPU"):
@@ -547,7 +547,7 @@ def test_wrong_configs(config, weights, tmp_path):
         CenterNetInferencer(None, weights)
     settings = Config.fromfile(config)
     settings.test_dataloader.dataset.pipeline.pop(0)
-    with pytest.raises(UserError, match='the test pipeline loads no image'):
+    with pytest.raises(UserError, match='the test pipeline does not load images'):
         CenterNetInferencer(settings, weights)
     settings.pop('test_dataloader')
     with pytest.raises(UserError, match='the config has no test_dataloader with a pipeline'):

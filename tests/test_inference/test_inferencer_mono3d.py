@@ -167,7 +167,7 @@ def test_boxes_in_dictionaries_and_files(inferencer, photo, tmp_path):
 # What cannot be.
 
 @pytest.mark.parametrize('cam2img, words', [
-    (None, "CenterNetMono3DHead finds boxes in space, which takes the images' camera: give"),
+    (None, 'CenterNetMono3DHead predicts 3D boxes, which requires the camera matrix: give'),
     (np.eye(4), r'cam2img has the shape \(4, 4\): a camera is 3 x 4, or 3 x 3'),
     (camera().flatten(), r'cam2img has the shape \(12,\)'),
     (np.stack([camera()] * 2), r'shape \(2, 3, 4\)'),
@@ -207,7 +207,7 @@ def test_a_camera_needs_boxes_in_space(folder, data):
     path = mono3d_project.tiny_project.write_config(folder, data, 'flat.py')
     with pytest.warns(UserWarning):
         flat = CenterNetInferencer(path)
-    with pytest.raises(UserError, match='has a CenterNetHead, which finds none: leave it out'):
+    with pytest.raises(UserError, match="3D boxes need, but the model's CenterNetHead predicts none: leave it out"):
         flat(PLAIN, cam2img=camera())
 
 
