@@ -10,7 +10,11 @@ from mmengine.config import Config
 from mmengine.model import BaseModel, BaseTTAModel
 from mmengine.registry import MODELS, init_default_scope
 
-from mmdet_centernet.checkpoints.convert import SKELETON_KEYS, dataset_meta
+from mmdet_centernet.checkpoints.convert import (
+    dataset_meta,
+    keypoint_counts,
+    rename_skeletons,
+)
 from mmdet_centernet.checkpoints.load import load_weights
 from mmdet_centernet.datasets.skeleton import COCO_SKELETON
 from mmdet_centernet.errors import UserError
@@ -77,10 +81,10 @@ def _find_dataset_meta(
     num_classes = head.num_classes
     num_keypoints = max((each.num_keypoints for each in head.properties
                          if isinstance(each, Keypoints)), default=None)
-    theirs = (meta.get('dataset_meta') or {}).get('num_keypoints', num_keypoints)
-    if num_keypoints and theirs != num_keypoints:
-        _warn(f"the checkpoint's data set has {theirs} keypoints, but model.bbox_head predicts "
-              f'{num_keypoints}: names and skeleton of that data set are not used')
+    counts = keypoint_counts(meta.get('dataset_meta') or {})
+    if num_keypoints and counts and num_keypoints not in counts:
+        _warn(f"the checkpoint's data set has {max(counts)} keypoints, but model.bbox_head "
+              f'predicts {num_keypoints}: names and skeleton of that data set are not used')
     found = dataset_meta(meta, config, num_classes, num_keypoints)
     if found is None:
         _warn(f'neither the checkpoint nor the config names {num_classes} classes: they are '
@@ -88,7 +92,8 @@ def _find_dataset_meta(
         found = dict(classes=tuple(f'class {index}' for index in range(num_classes)))
     others = dataset_meta({}, config, num_classes, num_keypoints) or {}
     if num_keypoints and 'num_keypoints' not in found:
-        found = {**_find_skeleton(others, num_keypoints), **found}
+        skeleton = _find_skeleton(others, num_keypoints)
+        found = {**rename_skeletons(skeleton, found['classes']), **found}
     if 'attributes' in others:
         found.setdefault('attributes', others['attributes'])
     colors = palette if palette != 'none' else found.get('palette', 'random')
@@ -102,14 +107,14 @@ def _find_dataset_meta(
     return dict(found, palette=[tuple(map(int, color)) for color in colors])
 
 
-def _find_skeleton(known: Mapping[str, Any], num_keypoints: int) -> dict[str, Any]:
-    """Return the skeleton of the config's data, else COCO's if it has as many keypoints."""
+def _find_skeleton(known: Mapping[str, Any], num_keypoints: int) -> Mapping[str, Any]:
+    """Return metainfo with the skeleton of the config's data, else COCO's if that fits."""
     if 'num_keypoints' not in known and num_keypoints == COCO_SKELETON['num_keypoints']:
         known = COCO_SKELETON
     if 'num_keypoints' not in known:
         _warn(f'neither the checkpoint nor the config describes a skeleton of {num_keypoints} '
               'keypoints: they are drawn without links')
-    return {key: known[key] for key in SKELETON_KEYS if key in known}
+    return known
 
 
 def _warn(message: str) -> None:
