@@ -340,7 +340,7 @@ def test_finish_equals_the_head(folder, task, cfg):
 
 
 @pytest.mark.parametrize('agnostic', [False, True])
-def test_suppress_equals_torch(agnostic):
+def test_nms_by_config_equals_torch(agnostic):
     rng = np.random.default_rng(1)
     for count in (0, 1, 2, 80):
         corner = rng.integers(0, 20, (count, 2))
@@ -354,7 +354,7 @@ def test_suppress_equals_torch(agnostic):
         assert kept.tolist() == expected.tolist() and kept.dtype == np.int64
 
 
-def test_suppress_keeps_an_overlap_equal_to_the_threshold():
+def test_nms_by_config_keeps_an_overlap_equal_to_the_threshold():
     boxes = np.array([[0, 0, 2, 1], [0, 0, 1, 1]], np.float32)
     for threshold, left in ((0.5, [0, 1]), (0.49, [0])):
         assert nms_by_config(boxes, np.ones(2), np.zeros(2), dict(

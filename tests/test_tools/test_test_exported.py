@@ -133,7 +133,8 @@ def test_what_cannot_be_tested(tool, config, model, tmp_path, capsys):
             ((config, model, '--batch-size', 0), 'batch_size=0'),
             ((config, model, '--device', 'tpu'), "device='tpu' is unknown"),
             ((config, model, '--precision', 'bfloat16'), 'is only for openvino'),
-            ((three, model), f'has 3 classes, but model {model} predicts 2 ({", ".join(CLASSES)})'),
+            ((three, model),
+             f'has 3 classes, but model {model} predicts 2 ({", ".join(CLASSES)})'),
             ((config, model, '--cfg-options', 'test_evaluator=None'), 'has no test_evaluator'),
             ((config, model, '--cfg-options', 'test_dataloader=None'), 'has no test_dataloader'),
     ):
