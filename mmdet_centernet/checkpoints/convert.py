@@ -519,8 +519,8 @@ def dataset_meta(
         num_keypoints (int, optional): The model's number of keypoints, if it has any.
 
     Returns:
-        dict | None: ``classes``, ``palette`` if known, and, for a pose model, the skeleton if
-        known, all as plain data. None if the classes have no names.
+        dict | None: ``classes``, ``palette`` and ``attributes`` if known, and, for a pose model,
+        the skeleton if known, all as plain data. None if the classes have no names.
     """
     candidates = [meta.get('dataset_meta')]
     if meta.get('CLASSES'):  # mmdet 2
@@ -544,6 +544,8 @@ def dataset_meta(
             found['palette'] = [tuple(color) for color in palette[:num_classes]]
         if num_keypoints:
             found.update(skeleton)
+        if names.get('attributes'):
+            found['attributes'] = _plain(names['attributes'])
         return found
     return None
 

@@ -171,6 +171,32 @@ def cameras_of(cam2img: Any, inputs: Sequence[Image]) -> list[Camera]:
     return [checked_camera(cam2img, 'cam2img')] * len(inputs)
 
 
+def select_cameras(
+    cam2img: Any, inputs: Sequence[Image], needed: bool, model: str
+) -> list[Camera] | None:
+    """Return the camera matrix of each input for a model that needs them, None for others.
+
+    Args:
+        cam2img (ndarray | str | Path | list | None): See :func:`cameras_of`.
+        inputs (list[str | ndarray]): The inputs that :func:`images_of` returned.
+        needed (bool): The model needs cameras.
+        model (str): The model's name in errors.
+
+    Raises:
+        UserError: If cameras are missing, wrong or not needed.
+    """
+    if not needed:
+        if cam2img is not None:
+            raise UserError(f'cam2img is the camera that 3D boxes need, but {model} predicts '
+                            'none: leave it out')
+        return None
+    if cam2img is None:
+        raise UserError(
+            f'{model} predicts 3D boxes, which requires the camera matrix: give cam2img, a 3 x 4 '
+            'matrix, the path of a KITTI calib file, or a list with one for each input')
+    return cameras_of(cam2img, inputs)
+
+
 def _calib_files(folder: AnyPath, inputs: Sequence[Image]) -> list[str]:
     """Return the path of each input's calib file in a folder.
 

@@ -412,13 +412,8 @@ class CenterHead(BaseDenseHead):
         decoded = self.decode(
             output, self.read_inputs(batch_img_metas, output['heatmap'].float()))
         if rescale:
-            matrices = input_to_original(batch_img_metas, decoded['scores'])
-            moved = {}
-            if 'bboxes' in decoded:
-                moved['bboxes'] = transform_boxes(decoded['bboxes'], matrices)
-            for each in self.properties:
-                moved.update(each.to_image(decoded, matrices))
-            decoded.update(moved)
+            decoded.update(self.to_image(
+                decoded, input_to_original(batch_img_metas, decoded['scores'])))
         if cfg.get('clip_boxes', False) and 'bboxes' in decoded:
             shape = 'ori_shape' if rescale else 'img_shape'
             decoded['bboxes'] = clip_boxes(
@@ -435,6 +430,15 @@ class CenterHead(BaseDenseHead):
                 found.scores = scores
             results.append(found[:cfg.get('max_per_img', 100)])
         return results
+
+    def to_image(self, decoded: dict[str, Tensor], matrices: Tensor) -> dict[str, Tensor]:
+        """Return those of the fields [B, K, ...] that matrices [B, 3, 3] map, mapped."""
+        moved = {}
+        if 'bboxes' in decoded:
+            moved['bboxes'] = transform_boxes(decoded['bboxes'], matrices)
+        for each in self.properties:
+            moved.update(each.to_image(decoded, matrices))
+        return moved
 
 
 def _build_branch(

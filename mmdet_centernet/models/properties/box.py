@@ -154,6 +154,10 @@ class Box(Property):
         bboxes = transform_boxes(detections['bboxes'], matrices)
         return dict(bboxes=bboxes + torch.cat((-half, half), dim=-1))
 
+    def describe(self) -> dict:
+        """Return ``shift_sizes`` if it is true."""
+        return dict(shift_sizes=True) if self.shift_sizes else {}
+
 
 def _boxes(center: Tensor, wh: Tensor) -> Tensor:
     """Return boxes [..., 4] (xyxy) of centers and sizes [..., 2]."""

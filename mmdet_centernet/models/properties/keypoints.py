@@ -26,7 +26,7 @@ from mmdet_centernet.ops.heatmap import (
     find_peaks,
     gather_cells,
 )
-from mmdet_centernet.ops.transforms import boxes_around, transform_points
+from mmdet_centernet.ops.transforms import boxes_around
 from mmdet_centernet.registry import TASK_UTILS
 
 ONE_SKELETON_EACH = ('compose mmdet_centernet.CenterHead with Keypoints for each skeleton, which '
@@ -77,6 +77,7 @@ class Keypoints(Property):
     needs = dict.fromkeys(('keypoints', 'keypoints_visible'), (
         'train on a mmdet_centernet.CocoPoseDataset, with mmdet_centernet.LoadKeypoints and '
         'mmdet_centernet.PackInputs in its pipeline'))
+    points = ('keypoints',)
     task = 'pose'
 
     def __init__(
@@ -350,11 +351,10 @@ class Keypoints(Property):
             xy = xy + 0.5
         return xy, logits.float().sigmoid().unflatten(0, (batch, count))
 
-    def to_image(self, detections: Fields, matrices: Tensor) -> Fields:
-        """Map keypoints to the original image."""
-        keypoints = detections['keypoints']
-        return dict(keypoints=transform_points(
-            keypoints.flatten(1, 2), matrices).view_as(keypoints))
+    def describe(self) -> dict:
+        """Return the number of keypoints, and the classes that have them."""
+        classes = {} if self.classes is None else dict(classes=list(self.classes))
+        return dict(super().describe(), num_keypoints=self.num_keypoints, **classes)
 
     def _flip_heatmap(self, values: Tensor) -> Tensor:
         return flip_map(values)[:, self._flip_indices()]
