@@ -176,7 +176,8 @@ def test_tables_and_what_is_not_measured_are_logged(scenes, folder, tmp_path):
     figures = run(samples, label_dir=str(tmp_path))
     text = log.read_text()
     assert f'KITTI: 1 images of {tmp_path}\nAP11, IoU set official\n' in text
-    assert 'Not measured, and left out of means, for want of objects in the labels of 1' in text
+    assert 'Not measured, and left out of means, because there are no such objects in ' \
+        'the labels of 1' in text
     assert len(figures) == 192 and all(math.isnan(value) for value in figures.values())
 
 
@@ -215,9 +216,9 @@ def test_other_classes(scenes, folder):
 
 
 @pytest.mark.parametrize('options, reason', [
-    (dict(), 'label_dir = None is no folder: name .* format_only=True'),
-    (dict(label_dir='/not/there'), "label_dir = '/not/there' is no folder"),
-    (dict(format_only=True), 'set result_dir to where'),
+    (dict(), 'label_dir = None is not a folder: name .* format_only=True'),
+    (dict(label_dir='/not/there'), "label_dir = '/not/there' is not a folder"),
+    (dict(format_only=True), 'set result_dir to the folder'),
     (dict(label_dir='.', recall_points=(10, )), r'recall_points = \(10,\) must be 11, 40 or both'),
     (dict(label_dir='.', split_file='/not/there.txt'), 'split file /not/there.txt does not exist'),
     (dict(label_dir='.', iou_sets=('loose', )), r"IoU sets \['loose'\] must be some of"),
@@ -258,8 +259,8 @@ def test_bad_predictions_are_refused(scenes, folder):
         with pytest.raises(UserError, match=reason):
             run([dict(sample, pred_instances=pred)], label_dir=str(folder / 'label_2'))
 
-    fails('the model predicts no bboxes_3d and no alpha, .* head for boxes in space',
+    fails('the model predicts no bboxes_3d and no alpha, .* head for 3D boxes',
           bboxes_3d=None, alpha=None)
     for field in ('bboxes', 'scores', 'bboxes_3d', 'alpha'):
-        fails(f"no finite numbers for image '{sample['img_id']}': its training diverged",
+        fails(f"not finite numbers for image '{sample['img_id']}': its training diverged",
               **{field: predicted[field] * math.nan})
