@@ -198,7 +198,7 @@ def test_poses_have_attributes_too(build, said):
     assert info['attributes'] == dict(age=dict(kind='number'))
     np.testing.assert_equal(values_of(dataset), [dict(age=3), dict(age=NAN)])
     assert info['instances'][0]['keypoints'].tolist() == [[5, 8]]
-    assert said[0][0].endswith('(0 pairs of left and right), objects with attributes: age 1')
+    assert said[0][0].endswith('0 pairs of left and right), objects with attributes: age 1')
 
 
 def test_wrapped_data_sets_describe_them(build):
