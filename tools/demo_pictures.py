@@ -6,7 +6,7 @@ import sys
 import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable without compiled ops)
 
 from mmdet_centernet import cli
-from mmdet_centernet.analysis.comparison import write_pictures
+from mmdet_centernet.analysis.comparison import write_figures
 from mmdet_centernet.engine.config import load_config
 from mmdet_centernet.engine.runner import use_cpu
 
@@ -37,7 +37,7 @@ def main(argv=None):
     config = load_config(args.config, args.cfg_options)
     if args.device == 'cpu':
         use_cpu()
-    pictures = list(write_pictures(config, args.checkpoint, args.out_dir, args.split,
+    pictures = list(write_figures(config, args.checkpoint, args.out_dir, args.split,
                                    args.count, args.score_thr, args.kpt_thr, args.format))
     print(f'\n{len(pictures)} pictures of the {args.split} images, ground truth beside '
           'predictions and heat maps:')

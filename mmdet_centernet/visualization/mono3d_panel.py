@@ -3,6 +3,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mmdet_centernet.ops.matching import match_by_class
 from mmdet_centernet.visualization.birds_eye import TRUTH_OUTLINE, draw_birds_eye
 from mmdet_centernet.visualization.boxes_3d import draw_boxes_3d, texts_of
 from mmdet_centernet.visualization.panels import (
@@ -12,7 +13,6 @@ from mmdet_centernet.visualization.panels import (
     WRONG,
     Triptych,
     legend,
-    match_by_class,
 )
 
 _DPI = 120
@@ -86,7 +86,7 @@ def mono3d_panel(image, truth, pred, overlaps, heatmap, cam2img, title='', class
         Figure: See :func:`save_figure`.
     """
     panels = _Stack(image.shape[:2], title)
-    matches = match_by_class(overlaps, pred, truth)
+    matches = match_by_class(overlaps, pred['labels'], truth['labels'])
     found = np.isin(np.arange(len(truth['labels'])), matches)
     right = matches >= 0
 

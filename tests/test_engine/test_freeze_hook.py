@@ -101,9 +101,9 @@ def test_two_processes_stay_one_model_and_learn_as_one_process(tmp_path):
 
 @pytest.mark.parametrize('options, words', [
     (dict(hook=dict(modules=('backbone', 'bakcbone'))),
-     "names 'bakcbone', which the model does not have: it consists of data_preprocessor, "
+     "names 'bakcbone', which the model does not have: its modules are data_preprocessor, "
      'backbone, bbox_head'),
-    (dict(hook=dict(modules=('backbone', 'bbox_head'))), 'is all that could learn'),
+    (dict(hook=dict(modules=('backbone', 'bbox_head'))), 'leaves nothing to train'),
     (dict(train_cfg=dict(by_epoch=False, max_iters=3)), 'IterBasedTrainLoop, which has none'),
     (dict(hook=dict(epochs=0)), 'epochs = 0'),
 ])

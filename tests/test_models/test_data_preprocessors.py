@@ -10,8 +10,8 @@ from mmengine.dataset import Compose, default_collate, pseudo_collate
 
 from mmdet_centernet.datasets.transforms import (
     ColorJitterPCA,
+    PackInputs,
     PackMono3DInputs,
-    PackPoseInputs,
 )
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.data_preprocessors import CenterNetDataPreprocessor
@@ -110,11 +110,11 @@ def test_images_without_matrices_are_those_of_mmdet():
 
 def test_lost_matrix_ends_in_one_message():
     packed = run(make_results(3), True, 0, PackDetInputs(meta_keys=META_KEYS[:2]))
-    with pytest.raises(UserError, match=r'^3\.png came to .* without color_matrix: add it to '):
+    with pytest.raises(UserError, match=r'^3\.png reached .* without color_matrix: add it to '):
         CenterNetDataPreprocessor(MEAN, STD)(pseudo_collate([packed]), training=True)
 
 
-@pytest.mark.parametrize('pack', [PackPoseInputs(), PackMono3DInputs()], ids=repr)
+@pytest.mark.parametrize('pack', [PackInputs(), PackMono3DInputs()], ids=repr)
 def test_own_packing_carries_the_matrix(pack):
     results = dict(make_results(0), cam2img=np.eye(3, 4))
     packed = run(results, True, 0, pack)

@@ -198,7 +198,7 @@ def test_pyramid_neck_does_not_change_the_features():
     ('options', 'words'),
     [(dict(in_channels=(8, 16), in_strides=(4, 8, 16)), 'one entry per feature map'),
      (dict(in_channels=(8, 16), in_strides=(4, 8), channels=(8,)), 'one entry per feature map'),
-     (dict(in_channels=(8,), in_strides=(4,)), 'two at least'),
+     (dict(in_channels=(8,), in_strides=(4,)), 'at least two'),
      (dict(in_channels=(8, 16), in_strides=(4, 12)), r'\(4, 12\)'),
      (dict(in_channels=(8, 16), in_strides=(4, 4)), 'even multiple'),
      (dict(in_channels=(8, 16), in_strides=(4, 6)), 'even multiple'),
@@ -330,8 +330,8 @@ def assert_one_sentence(error, *words):
 
 @pytest.mark.parametrize(
     ('channels', 'strides', 'words'),
-    [((4, 6), (4, 8), ('gives 2 feature', '(4, 6)', 'takes 3', '(4, 6, 8)', 'out_indices')),
-     ((4, 6, 8, 9), (4, 8, 16, 32), ('gives 4 feature', 'takes 3')),
+    [((4, 6), (4, 8), ('outputs 2 feature', '(4, 6)', 'needs 3', '(4, 6, 8)', 'out_indices')),
+     ((4, 6, 8, 9), (4, 8, 16, 32), ('outputs 4 feature', 'needs 3')),
      ((4, 6, 9), (4, 8, 16), ('(4, 6, 9)', '(4, 6, 8)', 'in_channels')),
      ((4, 6, 8), (4, 8, 8), ('(13, 17)', '(7, 9)', '(4, 8, 16)', 'in_strides')),
      ((4, 6, 8), (4, 8, 32), ('(4, 5)', '(7, 9)', 'pad_size_divisor')),

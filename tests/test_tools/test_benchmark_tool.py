@@ -169,8 +169,8 @@ def test_exported_models_get_the_image_that_mmdet_gets(
     """That the graph finds what PyTorch does, the export itself sees to."""
     asked = {}
 
-    def export(inferencer, path, **options):
-        asked.update(options, model=inferencer.model, path=path)
+    def export(model, config, path, **options):
+        asked.update(options, model=model, path=path)
 
     def open_model(path, backend, **options):
         assert path == asked['path'] and backend == settings['backend']

@@ -197,8 +197,8 @@ def of_counts(shapes, classes, joints):
      'orientation, dims, wh, offset, 3 classes; it fits configs/official/ddd_3dop.py, '
      'configs/official/ddd_sub.py'),
     ('multi_pose/dla_34', 1, 17, 'DLA-34, DLA-Up with DCNv2, heads 256 wide for heatmap, wh, '
-     'keypoint_displacement, offset, keypoint_heatmap, keypoint_offset, 1 class, 17 joints; it '
-     'fits configs/official/multi_pose_dla_1x.py, configs/official/multi_pose_dla_3x.py'),
+     'keypoint_displacement, offset, keypoint_heatmap, keypoint_offset, 1 class, 17 keypoints; '
+     'it fits configs/official/multi_pose_dla_1x.py, configs/official/multi_pose_dla_3x.py'),
     ('multi_pose/dla_34', 1, 5, 'configs/official/multi_pose_dla_3x.py with --cfg-options '
      'model.bbox_head.num_keypoints=5'),
     ('multi_pose/dla_34', 2, 5, 'configs/official/multi_pose_dla_3x.py with --cfg-options '
@@ -310,8 +310,8 @@ def test_bad_files(tool, tmp_path, capsys, monkeypatch, zipped):
             ('plain.pth', 'new.pth', 'plain.pth'),
             ('folder.pth', 'new.pth', 'is a folder'),
             ('gone.pth', 'new.pth', 'gone.pth does not exist'),
-            ('good.pth', 'good.pth', 'is the checkpoint that is to be read'),
-            ('good.pth', 'link.pth', 'is the checkpoint that is to be read'),
+            ('good.pth', 'good.pth', 'is the checkpoint to read'),
+            ('good.pth', 'link.pth', 'is the checkpoint to read'),
             ('good.pth', 'folder.pth', 'folder.pth is a folder'),
             ('good.pth', 'new.txt', 'name it *.pth'),
             ('good.pth', 'file/new.pth', 'file/new.pth cannot be written')):
@@ -343,7 +343,7 @@ def test_testing_an_unconverted_file_names_the_converter(tool, trained, tmp_path
     torch.save(dict(epoch=1, state_dict=filled(KEYS['ctdet/res_18'])), tmp_path / 'theirs.pth')
     assert tool('test.py', trained[0], tmp_path / 'theirs.pth', '--work-dir', tmp_path) == 1
     error = capsys.readouterr().err
-    assert 'the original CenterNet (ResNet), which is to be converted first: python ' in error
+    assert 'the original CenterNet (ResNet), which has to be converted first: python ' in error
 
 
 def test_one_path_too_few(tool, capsys):

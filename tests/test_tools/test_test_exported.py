@@ -110,7 +110,7 @@ def test_poses_and_boxes_in_space(tmp_path):
     assert any(name.startswith('kitti/Car_moderate_3d') for name in figures)
     flat = Config.fromfile(write_config(tmp_path, write_data(
         tmp_path / 'flat', 1, classes=('a', 'b', 'c')), classes=('a', 'b', 'c')))
-    with pytest.raises(UserError, match='finds boxes in space, but the test data have no camera'):
+    with pytest.raises(UserError, match='predicts 3D boxes, but the test data have no camera'):
         evaluate(flat, model)
 
 
@@ -132,8 +132,9 @@ def test_what_cannot_be_tested(tool, config, model, tmp_path, capsys):
             ((config, model, '--tta', 'flip'), '--flip'),
             ((config, model, '--batch-size', 0), 'batch_size=0'),
             ((config, model, '--device', 'tpu'), "device='tpu' is unknown"),
-            ((config, model, '--precision', 'bfloat16'), 'is a choice of openvino'),
-            ((three, model), f'has 3 classes, but model {model} finds 2 ({", ".join(CLASSES)})'),
+            ((config, model, '--precision', 'bfloat16'), 'is only for openvino'),
+            ((three, model),
+             f'has 3 classes, but model {model} predicts 2 ({", ".join(CLASSES)})'),
             ((config, model, '--cfg-options', 'test_evaluator=None'), 'has no test_evaluator'),
             ((config, model, '--cfg-options', 'test_dataloader=None'), 'has no test_dataloader'),
     ):
@@ -141,5 +142,5 @@ def test_what_cannot_be_tested(tool, config, model, tmp_path, capsys):
         assert words in last_error(capsys)
     settings = Config.fromfile(config)
     settings.test_dataloader.dataset.pipeline.pop(0)
-    with pytest.raises(UserError, match='the test pipeline loads no image'):
+    with pytest.raises(UserError, match='the test pipeline does not load images'):
         evaluate(settings, ExportedDetector(model))

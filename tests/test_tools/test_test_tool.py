@@ -109,7 +109,7 @@ def test_truncated_checkpoint(tool, trained, tmp_path, capsys):
     whole = (work / 'epoch_2.pth').read_bytes()
     (tmp_path / 'cut.pth').write_bytes(whole[:len(whole) // 2])
     assert tool('test.py', config, tmp_path / 'cut.pth') == 1
-    assert 'cut.pth is cut off' in last_error(capsys)
+    assert 'cut.pth is truncated' in last_error(capsys)
 
 
 class _Malicious:
@@ -151,7 +151,7 @@ def test_checkpoint_of_another_model(tool, trained, tmp_path, capsys):
         'in_channels=16', 'in_channels=32'))
     assert tool('test.py', other, work / 'epoch_2.pth', '--work-dir', tmp_path / 'work') == 1
     error = last_error(capsys)
-    assert 'is not of this model' in error
+    assert 'does not fit the model' in error
     assert 'backbone.conv1.weight (8, 3, 7, 7) in the file, (16, 3, 7, 7) in the model' in error
 
 

@@ -212,7 +212,7 @@ def test_start_from_a_stranger_is_refused(tool, tiny_data, tmp_path, capsys, nam
     assert tool('train.py', config, '--work-dir', tmp_path / 'work', '--cfg-options',
                 f'load_from={tmp_path / "stranger.pth"}') == 1
     error = last_error(capsys)
-    assert 'stranger.pth is not of this model' in error and expected in error
+    assert 'stranger.pth does not fit the model' in error and expected in error
 
 
 def test_a_start_that_is_not_there_says_what_to_do(tool, tiny_data, tmp_path, capsys):
@@ -245,7 +245,7 @@ def test_resume_after_the_work_dir_moved(tmp_path):
     (tmp_path / 'epoch_3.pth').write_bytes(b'x')
     assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_3.pth')
     (tmp_path / 'epoch_3.pth').unlink()
-    with pytest.raises(ValueError, match='epoch_3.pth, which is gone'):
+    with pytest.raises(ValueError, match='epoch_3.pth, which no longer exists'):
         latest_checkpoint(tmp_path)
 
 

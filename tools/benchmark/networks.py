@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 import mmdet_centernet
-from mmdet_centernet.checkpoints.parameter_names import MMDETECTION
+from mmdet_centernet.checkpoints.parameter_names import mmdetection_table, published_branches
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.inference.optimize import optimize_for_inference, use_precision
 from mmdet_centernet.models.layers.dcn import DCNv2
@@ -108,8 +108,9 @@ def mmdet_model(model='R18-DCN', classes=CLASSES):
     ours = our_model(model, classes).state_dict()
     init_default_scope('mmdet')
     detector = MMDET_MODELS.build(model_settings(mmdet_config().model, model, classes))
+    to_ours = mmdetection_table(published_branches()).to_ours
     detector.load_state_dict({
-        name: ours[MMDETECTION.to_ours(name) or name] for name in detector.state_dict()})
+        name: ours[to_ours(name) or name] for name in detector.state_dict()})
     return detector
 
 

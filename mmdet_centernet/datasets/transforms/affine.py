@@ -26,7 +26,7 @@ from mmdet_centernet.registry import TRANSFORMS
 # Entries of a sample that have one row per object. Dropping an object drops its row of each.
 PER_OBJECT_KEYS = (
     'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_keypoints', 'gt_keypoints_visible',
-    'gt_bboxes_3d', 'gt_alpha', 'loaded_bboxes')
+    'gt_bboxes_3d', 'gt_alpha', 'loaded_bboxes', 'gt_attributes')
 # Up to how many times the output's pixels an image may have to be warped with a fourth channel.
 MAX_FOURTH = 4
 # Annotations that the warps below do not move; going on would leave them where they were.
@@ -129,6 +129,25 @@ def _after(before, matrix):
     return (matrix if before is None else matrix @ before).astype(np.float32)
 
 
+def flip_keypoints(results: dict) -> None:
+    """Let the keypoints of a flipped image change places, each object's by its own skeleton.
+
+    Args:
+        results (dict): ``gt_keypoints`` (ndarray[N, K, 2]), ``gt_keypoints_visible``
+            (ndarray[N, K]) and ``flip_indices``: ids [K], or ids [C, K] of the classes, and then
+            ``gt_bboxes_labels`` (ndarray[N]).
+    """
+    places = np.asarray(results['flip_indices'])
+    if places.ndim == 1:
+        for key in ('gt_keypoints', 'gt_keypoints_visible'):
+            results[key] = results[key][:, places]
+        return
+    places = places[results['gt_bboxes_labels']]
+    results['gt_keypoints'] = np.take_along_axis(results['gt_keypoints'], places[..., None], 1)
+    results['gt_keypoints_visible'] = np.take_along_axis(
+        results['gt_keypoints_visible'], places, 1)
+
+
 def cut_boxes(results, drop=True):
     """Cut the boxes to the image; ``drop`` objects of which no area is left, in all rows."""
     if 'gt_bboxes' not in results:
@@ -166,8 +185,8 @@ class CenterAffine(CenterWarp):
       side, cut off at two.
 
     Then left and right are swapped with probability ``flip_prob``: ``x -> W - 1 - x``. The
-    joints of ``gt_keypoints`` and ``gt_keypoints_visible`` change places as well, by the
-    sample's ``flip_indices``.
+    keypoints of ``gt_keypoints`` and ``gt_keypoints_visible`` change places as well, by the
+    sample's ``flip_indices``: K ids, or K ids for each label of ``gt_bboxes_labels``.
 
     Samples with joints can be turned about the middle of the crop, with probability
     ``rotate_prob``: the angle is normal with deviation ``rotate``, cut off at two; a positive
@@ -287,8 +306,7 @@ class CenterAffine(CenterWarp):
             matrix = turn @ upright
         results = self._warp(results, matrix, self.crop_size, box_matrix=upright)
         if flip and 'gt_keypoints' in results:
-            for key in ('gt_keypoints', 'gt_keypoints_visible'):
-                results[key] = results[key][:, results['flip_indices']]
+            flip_keypoints(results)
         cut_boxes(results, drop=not angle)
         return results
 

@@ -3,11 +3,11 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
-from mmdet.datasets.transforms import PackDetInputs
 from mmdet.structures.bbox import autocast_box_type
 
 from mmdet_centernet.datasets.transforms.affine import CenterWarp, check_fit, check_size, cut_boxes
 from mmdet_centernet.datasets.transforms.encoded_image import size_of
+from mmdet_centernet.datasets.transforms.packing import PackInputs
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.ops.affine import center_warp, fit_zoom, flip_warp, warp_boxes
 from mmdet_centernet.ops.camera import wrap_angle
@@ -180,17 +180,15 @@ def _check_camera(results):
 
 
 @TRANSFORMS.register_module()
-class PackMono3DInputs(PackDetInputs):
-    """MMDetection's ``PackDetInputs`` with 3D boxes and the camera.
+class PackMono3DInputs(PackInputs):
+    """:class:`PackInputs` with 3D boxes and the camera.
 
     ``gt_instances`` has ``bboxes_3d`` (float32 [N, 7]) and ``alpha`` (float32 [N]) in addition,
     if they were loaded, and so have ``ignored_instances``, whose ``labels`` are -1 where they
-    are to be ignored for every class. Always in the sample's metainfo are
-    ``homography_matrix`` (the identity if nothing moved the image), ``augmented`` (see
+    are to be ignored for every class. Always in the sample's metainfo are ``augmented`` (see
     :class:`CenterAffine3D`; False without it), and ``cam2img`` (float64 [3, 4]) of the input
     image: where a transform of MMDetection moved the image without it, such as ``Resize``, it
-    follows by the homography. So is ``color_matrix``, if there is one (see
-    :class:`ColorJitterPCA`).
+    follows by the homography.
 
     Args:
         meta_keys (tuple[str, ...]): as in MMDetection.
@@ -202,11 +200,10 @@ class PackMono3DInputs(PackDetInputs):
     """
 
     mapping_table = dict(
-        PackDetInputs.mapping_table, gt_bboxes_3d='bboxes_3d', gt_alpha='alpha')
+        PackInputs.mapping_table, gt_bboxes_3d='bboxes_3d', gt_alpha='alpha')
 
     def __init__(self, meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')):
-        super().__init__(tuple(dict.fromkeys(
-            (*meta_keys, 'homography_matrix', 'cam2img', 'augmented', 'color_matrix'))))
+        super().__init__((*meta_keys, 'cam2img', 'augmented'))
 
     def transform(self, results):
         results.setdefault('homography_matrix', np.eye(3, dtype=np.float32))
