@@ -20,7 +20,7 @@ from mmdet_centernet.ops.camera import (
     wrap_angle,
 )
 
-# A busy machine is no failure.
+# A busy machine is not a failure.
 unhurried = settings(deadline=None)
 angles = st.floats(-30, 30)
 

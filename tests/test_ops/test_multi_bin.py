@@ -17,7 +17,7 @@ from mmdet_centernet.ops.multi_bin import (
     to_output,
 )
 
-# A busy machine is no failure.
+# A busy machine is not a failure.
 unhurried = settings(deadline=None)
 #: Where an angle enters or leaves a bin.
 BORDERS = math.pi / 6, 5 * math.pi / 6, -math.pi / 6, -5 * math.pi / 6
