@@ -27,23 +27,23 @@ def parse_args(argv=None):
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to this file')
     parser.add_argument('--show-dir', metavar='DIR',
-                        help='paint predictions beside the ground truth into this folder')
+                        help='draw predictions beside the ground truth into this folder')
     parser.add_argument('--resolution', choices=RESOLUTIONS,
                         help="test at the images' own resolution, padded, or fit them into one "
                         'size (default: as the config does)')
     parser.add_argument('--tta', choices=TTA_CHOICES,
-                        help='test-time augmentation: see each image mirrored too, or that at '
+                        help='test-time augmentation: flipped images, or flipped images at '
                         "several scales (those of the config's tta_model)")
     parser.add_argument('--optimize', action='store_true',
-                        help='fold batch norms into convolutions: the same results, sooner')
+                        help='fold batch norms into convolutions (same results, faster)')
     parser.add_argument('--precision', choices=PRECISIONS, default='float32',
-                        help='what the network computes in; float16 on GPUs')
+                        help='data type of the network; float16 on GPUs only')
     cli.add_common_arguments(parser)
     return parser.parse_args(argv)
 
 
 def add_outputs(config, args):
-    """Have predictions written and painted where the user asked for it."""
+    """Add the outputs of ``--out`` and ``--show-dir`` to the config."""
     if args.out:
         if not args.out.endswith(('.pkl', '.pickle')):
             raise UserError(f'--out {args.out} is written as a pickle: name it *.pkl')
@@ -63,7 +63,7 @@ def add_outputs(config, args):
 
 
 def main(argv=None):
-    """Test as the command line says."""
+    """Test the checkpoint."""
     args = parse_args(argv)
     config = load_config(args.config, args.cfg_options, args.work_dir)
     for key in ('test_dataloader', 'test_cfg', 'test_evaluator'):

@@ -22,7 +22,7 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description='Train a detector')
     parser.add_argument('config', help='config file')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='go on from this checkpoint, or from the last one in the work-dir')
+                        help='resume from this checkpoint, or from the last one in the work-dir')
     parser.add_argument('--amp', action='store_true',
                         help='mixed precision: float16 on GPUs, bfloat16 on CPUs')
     parser.add_argument('--auto-scale-lr', action='store_true',
@@ -47,7 +47,7 @@ def use_mixed_precision(config):
 
 
 def scale_learning_rate(config):
-    """Switch the config's ``auto_scale_lr`` on."""
+    """Enable the config's ``auto_scale_lr``."""
     if not config.get('auto_scale_lr') or 'base_batch_size' not in config.auto_scale_lr:
         raise UserError('--auto-scale-lr needs to know which batch size the learning rate is '
                         'meant for: set auto_scale_lr=dict(base_batch_size=N) in the config')
@@ -55,7 +55,7 @@ def scale_learning_rate(config):
 
 
 def choose_start(config, args, is_main):
-    """Decide where weights come from, and keep an earlier run's checkpoints from being lost."""
+    """Choose the initial weights, and protect the checkpoints of an earlier run."""
     resume = args.resume
     if resume == 'auto' or (resume is None and config.get('resume')):
         resume = latest_checkpoint(config.work_dir) if resume or not config.get(
@@ -97,13 +97,13 @@ def choose_start(config, args, is_main):
 
 
 def report(folder):
-    """Say where an earlier run's checkpoints went."""
+    """Print where the checkpoints of an earlier run were moved."""
     if folder is not None:
         print(f'checkpoints of an earlier run were moved to {folder}')
 
 
 def resume_hint(args, config):
-    """What to say after Ctrl-C."""
+    """Return the message after Ctrl-C."""
     if latest_checkpoint(config.work_dir) is None:
         return 'stopped before the first checkpoint was saved'
     arguments = [a for a in sys.argv if not a.startswith('--resume')]
@@ -113,7 +113,7 @@ def resume_hint(args, config):
 
 
 def main(argv=None):
-    """Train as the command line says."""
+    """Train the detector."""
     args = parse_args(argv)
     config = load_config(args.config, args.cfg_options, args.work_dir)
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):

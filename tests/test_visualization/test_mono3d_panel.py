@@ -51,7 +51,7 @@ def test_boxes_are_found_by_their_overlap_from_above():
     first, second, heat, above = figure.axes[:3] + figure.axes[-1:]
     captions = [axes.get_title(loc='left') for axes in (first, second, heat, above)]
     assert captions == ['Ground truth: 2 boxes', 'Predictions: 2 boxes, 1 right, 1 missed',
-                        'Centre heat map', 'From above']
+                        'Centre heat map', "Bird's-eye view"]
     assert {text.get_text() for text in first.texts} == {'Car 10.0 m', 'Car 12.0 m'}
     assert {text.get_text() for text in second.texts} == {'Car 0.90 10.0 m', 'Car 0.80 12.0 m'}
     around = rendered(figure)
@@ -67,7 +67,7 @@ def test_boxes_are_found_by_their_overlap_from_above():
     assert legend == ['ground truth, found', 'ground truth, missed', 'predictions, right',
                       'predictions, wrong']
     assert [text.get_text() for text in second.get_legend().get_texts()] == [
-        'right (IoU from above ≥ 0.5)', 'wrong']
+        'right (BEV IoU ≥ 0.5)', 'wrong']
 
 
 def test_classes_do_not_mix():

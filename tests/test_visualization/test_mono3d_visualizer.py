@@ -123,8 +123,9 @@ def test_the_camera_is_that_of_the_original_image():
 def test_without_a_camera(name):
     made = sample([CAR])
     made.set_metainfo({name: None})
-    with pytest.raises(UserError, match=f'road.png, as the data sample has no {name}: let the '
-                                        'test pipeline end in mmdet_centernet.PackMono3DInputs'):
+    with pytest.raises(UserError, match=f'road.png, because the data sample has no {name}: '
+                                        'let the test pipeline end in '
+                                        'mmdet_centernet.PackMono3DInputs'):
         drawn(made)
     assert (drawn(made, draw_gt=False) == GREY).all()
 
