@@ -45,7 +45,7 @@ def in_image(x, y, z):
     return u / w, v / w
 
 
-def test_boxes_are_found_by_their_overlap_from_above():
+def test_boxes_are_matched_by_their_bev_overlap():
     figure = panel(CARS, CARS + [0.3, 0, 0, 0, 0, 0, 0], [[0.8, 0.1], [0.4, 0.49]],
                    title='000123 (val)')
     first, second, heat, above = figure.axes[:3] + figure.axes[-1:]
@@ -79,7 +79,7 @@ def test_classes_do_not_mix():
 @pytest.mark.parametrize('truth, pred, counts', [
     ([], [], '0 boxes, 0 right, 0 missed'), (CARS, [], '0 boxes, 0 right, 2 missed'),
     ([], CARS, '2 boxes, 0 right, 0 missed')], ids=['neither', 'truth', 'predictions'])
-def test_nothing(tmp_path, truth, pred, counts):
+def test_panel_without_truth_or_predictions(tmp_path, truth, pred, counts):
     figure = panel(truth, pred, [])
     assert figure.axes[1].get_title(loc='left') == f'Predictions: {counts}'
     save_figure(figure, tmp_path / 'panel.png')
