@@ -15,7 +15,7 @@ from mono3d_project import CAR, HEIGHT, WIDTH, camera
 
 from mmdet_centernet.apis import CenterNetInferencer
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.inference.test_options import apply_test_options
+from mmdet_centernet.inference.overrides import apply_test_options
 from mmdet_centernet.registry import MODELS
 from mmdet_centernet.visualization import Mono3DLocalVisualizer
 

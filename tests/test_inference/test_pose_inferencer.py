@@ -15,7 +15,7 @@ from pose_project import COLORS, LINK_COLOR
 from mmdet_centernet.apis import CenterNetInferencer
 from mmdet_centernet.datasets.skeleton import COCO_SKELETON
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.inference.test_options import apply_test_options
+from mmdet_centernet.inference.overrides import apply_test_options
 from mmdet_centernet.models.properties import Keypoints
 from mmdet_centernet.registry import MODELS
 from mmdet_centernet.visualization import PoseLocalVisualizer
