@@ -1,12 +1,12 @@
 """CenterNet, "Objects as Points" (arXiv:1904.07850), as an MMDetection 3.x plugin.
 
-Importing it makes mmdet importable without a compiled mmcv (so import it before mmdet),
-lets torch read mmengine's checkpoints, and registers what configs can name. It builds
-nothing and imports no model.
+Importing the package makes mmdet importable without a compiled mmcv (so import it before
+mmdet), lets torch read mmengine's checkpoints, and registers the types that configs name. It
+builds nothing and imports no model.
 
-Where torch or mmengine is not installed it does none of this: exported models run there
-(:class:`mmdet_centernet.apis.ExportedDetector`), and what else is asked of
-:mod:`mmdet_centernet.apis` says what is missing.
+Without torch or mmengine it does none of this: exported models still run
+(:class:`mmdet_centernet.apis.ExportedDetector`), and every other name in
+:mod:`mmdet_centernet.apis` raises an error that names the missing package.
 """
 from importlib.util import find_spec
 

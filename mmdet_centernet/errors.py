@@ -1,10 +1,10 @@
-"""The error for what a user can mend."""
+"""Errors that the user can fix."""
 
 
 class UserError(ValueError):
-    """One sentence for the user: what is wrong with which file or item, and what to do.
+    """Error message for the user: what is wrong, in which file or item, and what to do.
 
-    The tools print it as ``error: <sentence>`` without a traceback. It is built from one
-    string and nothing else, so it survives pickling and a DataLoader worker, where torch
-    raises the same class again with the worker's traceback as the text.
+    The tools print it as ``error: <message>`` without a traceback. It is built from a single
+    string, so that it survives pickling and a DataLoader worker: torch raises the same class
+    again in the main process, with the worker's traceback as its text.
     """

@@ -1,8 +1,8 @@
 """The package's registries: scope ``mmdet_centernet``, children of the MMEngine root.
 
-They stand beside MMDetection's registries, not below them: a child of mmdet's node cannot
-be found under a third package's default scope, or with none. Types of this package are
-written with their scope in every config (``type='mmdet_centernet.CenterNetHead'``).
+They are siblings of MMDetection's registries, not their children: a child of mmdet's node
+cannot be found under a third package's default scope, or without a default scope. Every config
+writes this package's types with their scope (``type='mmdet_centernet.CenterNetHead'``).
 """
 from mmengine.registry import DATASETS as ROOT_DATASETS
 from mmengine.registry import HOOKS as ROOT_HOOKS

@@ -1,11 +1,11 @@
-"""The package's version."""
+"""Version of the package."""
 import re
 
 __version__ = '0.1.0'
 
 
 def release(text: str) -> tuple[int, ...]:
-    """Return the numbers of a version without trailing zeros, to be compared.
+    """Return the numbers of a version without trailing zeros, for comparisons.
 
     >>> release('2.13.0+cpu')
     (2, 13)

@@ -35,9 +35,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
                         '(--tta alone), by averaging with the flipped image, or by that at '
                         'several scales')
     parser.add_argument('--optimize', action='store_true',
-                        help='fold batch norms into convolutions: the same results, sooner')
+                        help='fold batch norms into convolutions (same results, faster)')
     parser.add_argument('--precision', choices=PRECISIONS, default='float32',
-                        help='what the network computes in; float16 on GPUs')
+                        help='data type of the network; float16 on GPUs only')
     cli.add_common_arguments(parser)
     return parser.parse_args(_with_tta_as_a_flag(sys.argv[1:] if argv is None else argv))
 

@@ -1,1 +1,1 @@
-"""Analysis of data and models: the oracle, figures of detections."""
+"""Analysis of data and models: the oracle, and figures of ground truth and predictions."""

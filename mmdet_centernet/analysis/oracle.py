@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ from torch.nn import functional as F
 from mmdet_centernet.analysis.comparison import load_model
 from mmdet_centernet.engine.hooks import CheckNumClassesHook
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.models.dense_heads import CenterHead
+from mmdet_centernet.models.dense_heads import CenterCoder, CenterHead
 from mmdet_centernet.models.properties import Box, Centers, HeatmapTarget, Target
 from mmdet_centernet.models.properties.branch import Branch
 from mmdet_centernet.registry import MODELS
@@ -158,7 +159,7 @@ HARD = (
 
 def count_objects(
     centers: Centers, num_objects: int, limit: int, per_class: bool = False
-) -> Counter:
+) -> Counter[str]:
     """Count the objects of a batch that no network can find, and those that are hard.
 
     Args:
@@ -202,7 +203,7 @@ class Outcome:
 
     branches: tuple[str, ...]
     metrics: dict[Experiment, dict[str, float]]
-    counts: dict[int, Counter]
+    counts: dict[int, Counter[str]]
     limit: int
     images: int = 0
     objects: int = 0
@@ -240,7 +241,7 @@ def measure(
         raise UserError('other strides can only be tried without a checkpoint: its network '
                         'has the stride that it was trained with')
     init_default_scope(config.get('default_scope', 'mmdet'))
-    model = load_model(config, checkpoint) if checkpoint else MODELS.build(config.model)
+    model: Any = load_model(config, checkpoint) if checkpoint else MODELS.build(config.model)
     head = getattr(model, 'bbox_head', None)
     if not isinstance(head, CenterHead):
         raise UserError(f'the head is a {type(head).__name__}, but the oracle replaces the '
@@ -252,7 +253,7 @@ def measure(
             raise UserError(f'the model has no branch {part!r}: its branches are '
                             f'{", ".join(branches)}')
     loader = _loader(config)
-    dataset = loader.dataset
+    dataset: Any = loader.dataset
     CheckNumClassesHook().before_test(SimpleNamespace(model=model, test_dataloader=loader))
     if not len(dataset):
         raise UserError('test_dataloader has no images')
@@ -307,7 +308,7 @@ def measure(
     return outcome
 
 
-def _loader(config: Config) -> torch.utils.data.DataLoader:
+def _loader(config: Config) -> torch.utils.data.DataLoader[Any]:
     """Build the test data loader, in order, with annotations that follow the image.
 
     MMDetection's test pipelines load annotations last, in pixels of the original image. Here
@@ -317,7 +318,7 @@ def _loader(config: Config) -> torch.utils.data.DataLoader:
     # In order, because each image's annotations are looked up by its number.
     settings['sampler'] = dict(type='DefaultSampler', shuffle=False)
     settings.pop('batch_sampler', None)
-    loaders: dict[str, dict] = {}
+    loaders: dict[str, dict[str, Any]] = {}
     for name in ('test_dataloader', 'train_dataloader'):
         pipeline = _innermost((config.get(name) or {}).get('dataset') or {}).get('pipeline') or ()
         for step in pipeline:
@@ -333,35 +334,36 @@ def _loader(config: Config) -> torch.utils.data.DataLoader:
     pipeline[images[-1] + 1:images[-1] + 1] = loaders.values() or [
         dict(type='mmdet.LoadAnnotations', with_bbox=True)]
     dataset['pipeline'] = pipeline
-    return Runner.build_dataloader(settings)
+    loader: torch.utils.data.DataLoader[Any] = Runner.build_dataloader(settings)
+    return loader
 
 
-def _innermost(dataset: dict) -> dict:
+def _innermost(dataset: dict[str, Any]) -> dict[str, Any]:
     """Return the config of the data set inside of wrappers that repeat it."""
     while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
         dataset = dataset['dataset']
     return dataset
 
 
-def _type_name(step: dict) -> str:
+def _type_name(step: dict[str, Any]) -> str:
     """Return the type of a transform's config without its scope."""
     kind = step['type']
     return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
 
 
-def _loads_annotations(step: dict) -> bool:
+def _loads_annotations(step: dict[str, Any]) -> bool:
     name = _type_name(step)
     return name.startswith('Load') and 'Image' not in name
 
 
-def _count_annotations(dataset, first: int, count: int) -> tuple[int, int]:
+def _count_annotations(dataset: Any, first: int, count: int) -> tuple[int, int]:
     """Count the objects of images, and the annotations to be ignored."""
     flags = [bool(instance.get('ignore_flag')) for index in range(first, first + count)
              for instance in dataset.get_data_info(index)['instances']]
     return len(flags) - sum(flags), sum(flags)
 
 
-def _with_stride(coder, stride: int):
+def _with_stride(coder: CenterCoder, stride: int) -> CenterCoder:
     """Return the same coder at another stride."""
     coder = copy.copy(coder)
     coder.stride = stride
@@ -369,7 +371,7 @@ def _with_stride(coder, stride: int):
 
 
 @torch.no_grad()
-def _outputs_of(model: nn.Module, batch: dict) -> dict[str, Tensor]:
+def _outputs_of(model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
     """Compute the network's outputs for a batch, on the CPU."""
     last = model(**batch, mode='tensor')[0][-1]
     return {name: values.float().cpu() for name, values in last.items()}

@@ -1,60 +1,68 @@
-"""What network weights belong to, read off their names and shapes."""
+"""Recognition of a network's architecture from the names and shapes of its weights."""
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mmdet.models.backbones import ResNet
+from torch import Tensor
 
 from mmdet_centernet.models.backbones.dla import VARIANTS as DLA_VARIANTS
 from mmdet_centernet.models.backbones.dla import Bottleneck
+from mmdet_centernet.models.properties.keypoints import Keypoints
 
-# Deconvolutions of the original's ResNets: widths and kind of 3x3 convolution before each.
-_OFFICIAL_NECKS = {((256, 256, 256), None): 'res', ((256, 128, 64), 'DCNv2'): 'resdcn'}
+Shapes = Mapping[str, tuple[int, ...]]
+
+# Deconvolutions of the original's ResNets: widths, and the kind of 3x3 convolution before each.
+_OFFICIAL_NECKS: dict[tuple[tuple[int, ...], str | None], str] = {
+    ((256, 256, 256), None): 'res', ((256, 128, 64), 'DCNv2'): 'resdcn'}
 _HOURGLASS_LAYERS = 52  # of one stack
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a CenterNet's weights say about it.
+    """Architecture of a CenterNet.
 
     Attributes:
         backbone (str): ``'ResNet-18'``, ``'DLA-34'``, ``'Hourglass-104'``, ...
         neck (str): Empty if there is none.
-        head_width (int): Channels inside the branches; 0 if there is no heat map.
-        num_classes (int): 0 if there is no heat map.
-        branches (tuple[str, ...]): Of the head, by our names.
-        official_name (str | None): The original's ``--arch``, None if it has no such network.
-        num_keypoints (int): Joints of a pose model, else 0.
+        head_width (int): Channels inside the branches; 0 if there is no heatmap.
+        num_classes (int): 0 if there is no heatmap.
+        branches (tuple[str, ...]): Our names of the head's branches.
+        official_name (str | None): ``--arch`` of CenterNet (Zhou et al.), the original
+            implementation; None if it does not have this network.
+        num_keypoints (int): Number of keypoints of a pose model, otherwise 0.
     """
 
     backbone: str
     neck: str
     head_width: int
     num_classes: int
-    branches: tuple
+    branches: tuple[str, ...]
     official_name: str | None
     num_keypoints: int = 0
 
-    def __str__(self):
-        """As text for the user."""
+    def __str__(self) -> str:
+        """Describe the architecture for the user."""
         neck = f'{self.neck}, ' if self.neck else ''
-        joints = f', {self.num_keypoints} joints' if self.num_keypoints else ''
+        keypoints = f', {self.num_keypoints} keypoints' if self.num_keypoints else ''
         return (f'{self.backbone}, {neck}heads {self.head_width} wide for '
                 f'{", ".join(self.branches)}, {self.num_classes} '
-                f'class{"es" if self.num_classes != 1 else ""}{joints}')
+                f'class{"es" if self.num_classes != 1 else ""}{keypoints}')
 
 
-def architecture_of(weights):
-    """Recognise the architecture.
+def architecture_of(weights: Mapping[str, Tensor]) -> Architecture:
+    """Recognize the architecture of a model.
 
     Args:
-        weights (dict[str, Tensor]): A model's, in our names.
+        weights (Mapping[str, Tensor]): The model's weights, with our names.
 
     Returns:
-        Architecture: Its parts are named as far as they are known ones.
+        Architecture: Unknown parts are described.
     """
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
     branches, width = _head(shapes)
-    backbone, neck, official_name = 'another backbone', '', None
+    backbone, neck = 'another backbone', ''
+    official_name = None
     if 'backbone.layer1.0.conv1.weight' in shapes:
         backbone = _resnet(shapes)
     elif 'backbone.level0.0.weight' in shapes:
@@ -80,18 +88,19 @@ def architecture_of(weights):
             official_name = 'dla_34'
     return Architecture(
         backbone, neck, width, branches.get('heatmap', 0), tuple(branches), official_name,
-        branches.get('keypoint_displacement', 0) // 2)
+        branches.get(Keypoints().displacement, 0) // 2)
 
 
-def _count(shapes, prefix):
-    """How many numbered modules lie below ``prefix``."""
+def _count(shapes: Shapes, prefix: str) -> int:
+    """Count the numbered modules below ``prefix``."""
     found = (re.match(rf'{re.escape(prefix)}\.(\d+)\.', name) for name in shapes)
     return len({match.group(1) for match in found if match})
 
 
-def _head(shapes):
-    """Branches with their numbers of channels, and the width inside them."""
-    branches, width = {}, 0
+def _head(shapes: Shapes) -> tuple[dict[str, int], int]:
+    """Return the number of channels of each branch, and the width inside the branches."""
+    branches: dict[str, int] = {}
+    width = 0
     for name, shape in shapes.items():
         match = re.fullmatch(r'bbox_head\.stacks\.0\.(\w+)\.(\d+)\.weight', name)
         if match and len(shape) == 4:
@@ -103,7 +112,7 @@ def _head(shapes):
     return branches, width
 
 
-def _resnet(shapes):
+def _resnet(shapes: Shapes) -> str:
     blocks = tuple(_count(shapes, f'backbone.layer{n}') for n in (1, 2, 3, 4))
     bottleneck = 'backbone.layer1.0.conv3.weight' in shapes
     for depth, (block, counts) in ResNet.arch_settings.items():
@@ -112,7 +121,7 @@ def _resnet(shapes):
     return f'a ResNet of {"+".join(map(str, blocks))} blocks'
 
 
-def _dla(shapes):
+def _dla(shapes: Shapes) -> str:
     levels = [name for name in (f'backbone.level{n}.' for n in range(2, 6))
               if any(key.startswith(name) for key in shapes)]
     depths, widths = [], []
@@ -130,9 +139,10 @@ def _dla(shapes):
     return f'a DLA with levels of {"/".join(map(str, widths))} channels'
 
 
-def _deconvolutions(shapes):
-    """Output channels of each step, and what kind of convolution is before each."""
-    filters, before = [], None
+def _deconvolutions(shapes: Shapes) -> tuple[tuple[int, ...], str | None]:
+    """Return the output channels of each step, and the kind of convolution before each."""
+    filters: list[int] = []
+    before = None
     for number in range(_count(shapes, 'neck.deconv_layers')):
         conv = f'neck.deconv_layers.{number}.conv'
         shape = shapes.get(f'{conv}.weight', (0, 0, 0))

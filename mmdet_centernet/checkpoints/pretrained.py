@@ -1,15 +1,16 @@
 """Published backbone weights by name: ``checkpoint='pretrained://resnet18'``.
 
-A file is looked for in ``data/pretrained`` (of the working directory, then of the checkout
+A file is searched for in ``data/pretrained`` (of the working directory, then of the checkout
 that the package runs from), in torch's hub cache, and in an installed package of weights;
-else it is downloaded into the hub cache. Every file is held against the start of its
-SHA-256, which its published name ends with.
+otherwise it is downloaded into the hub cache. Every file is checked against the start of its
+SHA-256, which ends its published name.
 """
 import hashlib
 import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.dist import barrier, get_dist_info
@@ -25,20 +26,20 @@ DATA_FOLDER = Path('data', 'pretrained')
 
 
 class Weights(NamedTuple):
-    """Where one set of weights is found.
+    """Files and sources of one set of weights.
 
     Attributes:
         files: accepted file names, ``<name>-<start of the SHA-256>.pth``, newest first.
         url: folder that the first file can be downloaded from, if any.
         package: module of an installable package that holds the first file, if any.
-        requirement: what installs it.
-        folder: where in the package the file lies.
-        classifier: prefix of the keys that a backbone has no use for.
+        requirement: pip requirement of that package.
+        folder: folder of the file in the package.
+        classifier: prefix of the classifier's keys, which a backbone does not use.
     """
     files: tuple[str, ...]
-    url: Optional[str] = None
-    package: Optional[str] = None
-    requirement: Optional[str] = None
+    url: str | None = None
+    package: str | None = None
+    requirement: str | None = None
     folder: str = ''
     classifier: str = 'fc.'
 
@@ -48,7 +49,10 @@ def _torchvision(*files: str) -> Weights:
 
 
 def _dla(timm: str, ucbdrive: str) -> Weights:
-    """The authors' server is gone. timm publishes their weights, under a hash of its own."""
+    """Return DLA's weights, which timm publishes, under other hashes.
+
+    The authors' server no longer exists.
+    """
     return Weights((timm, ucbdrive), url=(
         'https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-weights/'))
 
@@ -77,19 +81,19 @@ def _hash_prefix(file: str) -> str:
 
 
 def _folders(weights: Weights) -> Iterator[Path]:
-    """Where a file may lie, in the order of the search."""
+    """Yield the folders that may hold a file, in the order of the search."""
     yield DATA_FOLDER
     checkout = Path(__file__).resolve().parents[2]
     if (checkout / 'setup.py').is_file():
         yield checkout / DATA_FOLDER
     yield hub_folder()
-    # Found, not imported: a package of weights has no business running code here.
+    # Found but not imported: a package of weights should not run code here.
     spec = find_spec(weights.package) if weights.package else None
     for location in (spec.submodule_search_locations or ()) if spec else ():
         yield Path(location, weights.folder)
 
 
-def _search(weights: Weights) -> Optional[Path]:
+def _search(weights: Weights) -> Path | None:
     for folder in _folders(weights):
         for name in weights.files:
             if (folder / name).is_file():
@@ -101,7 +105,7 @@ def _download(name: str, weights: Weights) -> None:
     """Download into the hub cache.
 
     Raises:
-        UserError: where that fails, or there is nothing to download from.
+        UserError: if the download fails, or there is no URL.
     """
     file, folder = weights.files[0], hub_folder()
     if weights.url is None:
@@ -114,35 +118,37 @@ def _download(name: str, weights: Weights) -> None:
             return
         except OSError as error:
             failure = f'cannot be downloaded ({error})'
-            remedy = f'fetch {weights.url}{file} by other means and '
+            remedy = f'download {weights.url}{file} by other means and '
     raise UserError(
         f"the pretrained weights '{name}' {failure}: {remedy}put {file} into {DATA_FOLDER}/ or "
         f'{folder}/, or train from scratch with {FROM_SCRATCH}')
 
 
 def _read(file: Path, map_location: Any) -> dict[str, torch.Tensor]:
-    """Read a file that is what its name says.
+    """Read a file whose SHA-256 begins as its name says.
 
     Raises:
-        UserError: if it is not.
+        UserError: if it does not.
     """
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     if not digest.startswith(_hash_prefix(file.name)):
         raise UserError(
             f'{file} is damaged or is not the published file (its SHA-256 begins with '
             f'{digest[:8]}, not with {_hash_prefix(file.name)} as its name says): delete it, '
-            f'and put the right one in its place or let it be downloaded again')
-    return torch.load(file, map_location=map_location, weights_only=True)
+            f'and put the right file in its place or let it be downloaded again')
+    state: dict[str, torch.Tensor] = torch.load(
+        file, map_location=map_location, weights_only=True)
+    return state
 
 
 def find_pretrained(name: str) -> Path:
-    """The file with the weights of that name; downloaded if it lies nowhere.
+    """Find the file with the weights of a name, or download it.
 
     In a distributed run the first process of each machine downloads and the others wait, so
-    every process has to call this.
+    every process has to call this function.
 
     Raises:
-        UserError: for an unknown name, or if there is no way to the file.
+        UserError: for an unknown name, or if the file cannot be found or downloaded.
     """
     if name not in WEIGHTS:
         raise UserError(
@@ -150,35 +156,36 @@ def find_pretrained(name: str) -> Path:
             'give the path of a file')
     weights = WEIGHTS[name]
     rank, world_size = get_dist_info()
-    failure: Optional[UserError] = None
+    failure: UserError | None = None
     if int(os.environ.get('LOCAL_RANK', rank)) == 0 and _search(weights) is None:
         try:
             _download(name, weights)
         except UserError as error:
-            failure = error  # after the others have been let go
+            failure = error  # raised once the other processes are past the barrier
     if world_size > 1:
         barrier()
     file = _search(weights)
     if file is None:
         raise failure or UserError(
-            f"the pretrained weights '{name}' could not be had: see the error of this "
+            f"the pretrained weights '{name}' are not available: see the error of this "
             "machine's first process")
     return file
 
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
 def load_from_pretrained(filename: str, map_location: Any = None) -> dict[str, torch.Tensor]:
-    """mmengine's loader of ``pretrained://NAME``: the backbone's part of the weights.
+    """Load the backbone's weights for mmengine's ``pretrained://NAME``.
 
     Args:
         filename (str): ``pretrained://`` and a name from ``WEIGHTS``.
-        map_location: as in ``torch.load``.
+        map_location (optional): as in ``torch.load``.
 
     Returns:
         dict[str, Tensor]: without the classifier.
 
     Raises:
-        UserError: if there is no such name, no way to the file, or the file is broken.
+        UserError: if the name is unknown, the file cannot be found or downloaded, or the file
+            is damaged.
     """
     name = filename[len(SCHEME):]
     file = find_pretrained(name)

@@ -1,16 +1,18 @@
-"""Read a checkpoint file and fit it into a model, with sentences for what can go wrong."""
+"""Reading of checkpoint files, and loading into a model with a report of the differences."""
 import difflib
 import os
 import re
 import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from torch import nn
+from torch import Tensor, nn
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.io.inputs import is_local
@@ -18,18 +20,18 @@ from mmdet_centernet.io.inputs import is_local
 _EXAMPLES = 3
 
 
-def read_checkpoint(path):
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint file with ``weights_only=True``.
 
     Args:
-        path (str | Path): A local file.
+        path (str | PathLike): A local file.
 
     Returns:
-        dict: The file's content, tensors on the CPU.
+        dict: The file's content, with tensors on the CPU.
 
     Raises:
-        UserError: If the file is missing, empty, cut off, no checkpoint, or holds objects
-            that are not data.
+        UserError: If the file is missing, empty, truncated or not a checkpoint, or holds
+            objects that are not data.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -38,15 +40,15 @@ def read_checkpoint(path):
         raise UserError(f'checkpoint {path} is a folder: name a file in it'
                         f'{_other_checkpoints(path / "x.pth")}')
     if path.stat().st_size == 0:
-        raise UserError(f'checkpoint {path} is empty: its writing was interrupted; '
-                        'take an earlier checkpoint or fetch it again')
+        raise UserError(f'checkpoint {path} is empty because writing it was interrupted: '
+                        'use an earlier checkpoint or download it again')
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except PermissionError as error:
-        raise UserError(f'checkpoint {path} may not be read: {error.strerror}') from error
+        raise UserError(f'checkpoint {path} cannot be read: {error.strerror}') from error
     except MemoryError:
         raise
-    except Exception as error:  # a file cut off within its pickle makes any of them
+    except Exception as error:  # a truncated pickle may raise anything
         raise UserError(_why_unreadable(path, error)) from error
     if not isinstance(content, dict):
         raise UserError(f'checkpoint {path} holds a {type(content).__name__} where a '
@@ -54,8 +56,8 @@ def read_checkpoint(path):
     return content
 
 
-def checked_checkpoint(path):
-    """Read a checkpoint to see that it is one; addresses are left alone.
+def checked_checkpoint(path: str) -> dict[str, Any]:
+    """Check that a local file is a checkpoint; URLs are not read.
 
     Returns:
         dict: The file's ``meta``, empty if there is none.
@@ -66,8 +68,8 @@ def checked_checkpoint(path):
     return meta if isinstance(meta, dict) else {}
 
 
-def _other_checkpoints(path):
-    """A hint listing the checkpoints that lie where ``path`` was looked for."""
+def _other_checkpoints(path: Path) -> str:
+    """Return a hint with the checkpoints in the folder of ``path``."""
     folder = path.parent
     if not folder.is_dir():
         return f' (nor does its folder {folder})'
@@ -78,34 +80,37 @@ def _other_checkpoints(path):
     return f': {folder} holds {", ".join(close)}'
 
 
-def _why_unreadable(path, error):
+def _why_unreadable(path: Path, error: Exception) -> str:
     with open(path, 'rb') as file:
         start = file.read(4)
     text = str(error)
     zipped = start[:2] == b'PK'
     if (zipped and not zipfile.is_zipfile(path) or not zipped and (
             isinstance(error, (EOFError, IndexError, struct.error)) or 'EOF' in text)):
-        return (f'checkpoint {path} is cut off after {path.stat().st_size} bytes: its writing or '
-                'download was interrupted; take an earlier checkpoint or fetch it again')
+        return (f'checkpoint {path} is truncated after {path.stat().st_size} bytes because '
+                'writing or downloading it was interrupted: use an earlier checkpoint or '
+                'download it again')
     forbidden = re.search(r'GLOBAL ([\w.]+)', text) or re.search(r'global ([\w.]+)', text)
     if forbidden and 'weights_only' in text.lower():
         return (f'checkpoint {path} holds a {forbidden.group(1)}, which is not plain data, and is '
-                'not read because loading such objects can run any program: save its weights '
-                'alone and use that file')
+                'not read because loading such objects can run any program: save only its '
+                'weights and use that file')
     return (f'checkpoint {path} cannot be read ({type(error).__name__}): it is not a PyTorch '
-            'checkpoint, or is damaged')
+            'checkpoint or is damaged')
 
 
-def state_dict_of(checkpoint, path='checkpoint'):
-    """The weights within a checkpoint's content, without DataParallel's ``module.`` prefix.
+def state_dict_of(
+    checkpoint: Mapping[str, Any], path: str = 'checkpoint'
+) -> OrderedDict[str, Tensor]:
+    """Return the weights of a checkpoint, without DataParallel's ``module.`` prefix.
 
     Args:
-        checkpoint (dict): What the file holds: weights alone, or under ``state_dict`` (or
-            ``model``, as torchvision and the original save them).
+        checkpoint (Mapping): The file's content: the weights, possibly below the key
+            ``state_dict`` (or ``model``, as torchvision and the original save them).
         path (str): Named in the error.
 
     Returns:
-        OrderedDict[str, Tensor]: The weights, with torch's ``_metadata`` if there was any.
+        OrderedDict[str, Tensor]: The weights, with torch's ``_metadata`` if the file has it.
 
     Raises:
         UserError: If there are no weights.
@@ -121,13 +126,23 @@ def state_dict_of(checkpoint, path='checkpoint'):
     if not tensors:
         raise UserError(f'{path} holds no weights: its keys are '
                         f'{shorten(sorted(map(str, checkpoint)))}')
-    if hasattr(weights, '_metadata'):
-        tensors._metadata = weights._metadata
-    return tensors
+    return with_metadata(tensors, weights)
 
 
-def shorten(names, count=_EXAMPLES):
-    """The first ``count`` of ``names`` and how many there are beside them, as text."""
+def with_metadata(
+    state_dict: OrderedDict[str, Tensor], source: Mapping[str, Tensor]
+) -> OrderedDict[str, Tensor]:
+    """Copy torch's ``_metadata`` from one state dict to another and return that one.
+
+    Layers whose parameters were renamed between versions read their version there.
+    """
+    if hasattr(source, '_metadata'):
+        state_dict._metadata = source._metadata  # type: ignore[attr-defined]
+    return state_dict
+
+
+def shorten(names: Iterable[str], count: int = _EXAMPLES) -> str:
+    """Format the first ``count`` names and the number of the others."""
     names = list(names)
     text = ', '.join(names[:count])
     return text + (f' and {len(names) - count} more' if len(names) > count else '')
@@ -135,25 +150,33 @@ def shorten(names, count=_EXAMPLES):
 
 @dataclass
 class LoadReport:
-    """What became of a state dict: counts of tensors and names of those left out."""
+    """Differences between a model and a state dict loaded into it.
+
+    Attributes:
+        total (int): Number of the model's tensors.
+        missing (list[str]): Names that only the model has.
+        unexpected (list[str]): Names that only the state dict has.
+        mismatched (dict[str, tuple]): Shapes in the state dict and in the model of the tensors
+            whose shapes differ.
+    """
 
     total: int
-    missing: list = field(default_factory=list)
-    unexpected: list = field(default_factory=list)
-    mismatched: dict = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
     @property
-    def complete(self):
-        """Whether every tensor of the model was given and nothing was left over."""
+    def complete(self) -> bool:
+        """True if the state dict has every tensor of the model and no other."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     @property
-    def loaded(self):
-        """How many of the model's tensors came from the file."""
+    def loaded(self) -> int:
+        """Number of the model's tensors that were loaded."""
         return self.total - len(self.missing) - len(self.mismatched)
 
-    def differences(self):
-        """The differences as one clause, with counts and examples."""
+    def differences(self) -> str:
+        """Describe the differences in one clause, with counts and examples."""
         parts = []
         if self.mismatched:
             examples = [f'{name} {file} in the file, {model} in the model'
@@ -167,41 +190,42 @@ class LoadReport:
         return '; '.join(parts)
 
 
-def unwrap(model):
-    """The detector inside the wrappers for several processes and test-time augmentation."""
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the detector inside the wrappers for processes and test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
+        model = model.module  # type: ignore[assignment]
     return model
 
 
-def load_state(model, state_dict, assign=False):
+def load_state(
+    model: nn.Module, state_dict: Mapping[str, Tensor], assign: bool = False
+) -> LoadReport:
     """Load the weights that fit and report the others.
 
     Layers may rename keys of older files while loading (mmcv's deformable convolutions do),
     so only loading can tell whether a file fits.
 
     Args:
-        model (nn.Module): Changed in place.
-        state_dict (dict[str, Tensor]): Its own dictionary is not changed.
+        model (nn.Module): Modified in place.
+        state_dict (Mapping[str, Tensor]): Not modified.
         assign (bool): Put the tensors themselves into the model instead of copying their
-            values, as a model without storage (on the ``meta`` device) needs it.
+            values, which a model without storage (on the ``meta`` device) needs.
 
     Returns:
-        LoadReport: Batch norm's ``num_batches_tracked`` counts nowhere: files of other
-        programs lack it and evaluation does not use it.
+        LoadReport: It leaves out batch norm's ``num_batches_tracked``, which files of other
+        programs lack and evaluation does not use.
     """
     model = unwrap(model)
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     mismatched = {
         name: (tuple(value.shape), own[name]) for name, value in state_dict.items()
         if name in own and tuple(value.shape) != own[name]}
-    fitting = OrderedDict((k, v) for k, v in state_dict.items() if k not in mismatched)
-    if hasattr(state_dict, '_metadata'):
-        fitting._metadata = state_dict._metadata
-    # nn.Module's own, so that a model's override cannot loosen it
+    fitting = with_metadata(OrderedDict(
+        (k, v) for k, v in state_dict.items() if k not in mismatched), state_dict)
+    # nn.Module's own method, so that a model's override cannot be less strict
     result = nn.Module.load_state_dict(model, fitting, strict=False, assign=assign)
 
-    def counts(name):
+    def counts(name: str) -> bool:
         return not name.endswith('num_batches_tracked')
 
     return LoadReport(

@@ -1,16 +1,17 @@
-"""A stand-in for mmcv's compiled module, where none is installed.
+"""Stand-in for mmcv's compiled module, if none is installed.
 
-``mmcv.ops``, which mmdet imports all over, does nothing without a module ``mmcv._ext``.
-mmcv-lite has none. The stand-in gives the operations that plain detection needs a real
-implementation and lets every other one raise a sentence, when it is called. A compiled
-``mmcv._ext`` is never replaced. Nothing else of the package knows of this file.
+mmdet imports ``mmcv.ops`` in many places, which fails without a module ``mmcv._ext``, and
+mmcv-lite does not have one. The stand-in implements the operations that plain detection needs;
+every other operation raises an error when it is called. A compiled ``mmcv._ext`` is never
+replaced. No other module of the package refers to this file.
 """
 import sys
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, Callable, Iterable, NoReturn, Optional
+from typing import Any, NoReturn
 
 import torch
 
@@ -25,7 +26,7 @@ def _missing_op(name: str) -> Callable[..., NoReturn]:
     def raise_missing(*args: Any, **kwargs: Any) -> NoReturn:
         raise UserError(
             f"this needs mmcv's compiled operation '{name}', which mmcv-lite does not have: "
-            f'use a model that does without it, or, with a C++ compiler, build it '
+            'use a model that does not need it, or, with a C++ compiler, build it '
             f'({MMCV_COMPILED}).')
 
     raise_missing.__name__ = raise_missing.__qualname__ = name
@@ -33,17 +34,17 @@ def _missing_op(name: str) -> Callable[..., NoReturn]:
 
 
 class _StandIn(ModuleType):
-    """A module that knows any operation's name; mmcv checks only that the names exist."""
+    """Module that has every operation's name; mmcv checks only that the names exist."""
 
     def __getattr__(self, name: str) -> Callable[..., NoReturn]:
-        # Not for introspection: `inspect`, `copy`, `pickle` and others probe for these.
+        # `inspect`, `copy`, `pickle` and others probe for such names.
         if name.startswith('_'):
             raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
         return _missing_op(name)
 
 
-def _find_compiled() -> Optional[ModuleSpec]:
-    """Where a compiled ``mmcv._ext`` lies, without importing anything of mmcv."""
+def _find_compiled() -> ModuleSpec | None:
+    """Find a compiled ``mmcv._ext`` without importing mmcv."""
     mmcv = find_spec('mmcv')
     if mmcv is None or mmcv.submodule_search_locations is None:
         return None
@@ -52,7 +53,7 @@ def _find_compiled() -> Optional[ModuleSpec]:
 
 def _make_stand_in(operations: Iterable[Callable[..., Any]]) -> ModuleType:
     module = _StandIn(EXT_NAME, __doc__)
-    # Without a loader: `mmcv_full_available()` and its like then truly answer no.
+    # Without a loader, `mmcv_full_available()` and similar functions correctly return False.
     module.__spec__ = ModuleSpec(EXT_NAME, loader=None, origin='mmdet_centernet')
     for function in operations:
         setattr(module, function.__name__, function)
@@ -67,11 +68,11 @@ def ensure_mmcv_ext(operations: Iterable[Callable[..., Any]]) -> ModuleType:
             signatures; every other operation raises an error when it is called.
 
     Returns:
-        ModuleType: the compiled module if there is one, else the stand-in.
+        ModuleType: the compiled module if there is one, otherwise the stand-in.
 
     Raises:
-        ImportError: a compiled one is there but does not load (mostly: it was built against
-            another torch). It is not replaced in silence.
+        ImportError: if there is a compiled module that does not load (usually because it was
+            built against another torch). It is not silently replaced.
     """
     if EXT_NAME in sys.modules:
         return sys.modules[EXT_NAME]
@@ -85,5 +86,5 @@ def ensure_mmcv_ext(operations: Iterable[Callable[..., Any]]) -> ModuleType:
         raise ImportError(
             f"mmcv's compiled operations ({compiled.origin}) do not load with torch "
             f'{torch.__version__} ({reason}): they were probably built against another torch; '
-            f'build them again ({MMCV_COMPILED} --force-reinstall --no-deps --no-cache-dir) or do '
-            f'without them (pip uninstall -y mmcv && {MMCV_LITE}).') from error
+            f'build them again ({MMCV_COMPILED} --force-reinstall --no-deps --no-cache-dir) or '
+            f'remove them (pip uninstall -y mmcv && {MMCV_LITE}).') from error

@@ -1,10 +1,10 @@
-"""Guards: the wrong version of a package is named before something obscure fails.
+"""Version checks, which name a wrong package before it causes an obscure failure.
 
-Only installed metadata is read, which takes milliseconds; nothing but cv2 is imported.
+They read installed metadata, which takes milliseconds, and import nothing but cv2.
 """
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from mmdet_centernet.version import release
 
@@ -13,9 +13,15 @@ MMCV_COMPILED = "pip install --no-build-isolation --no-binary mmcv mmcv==2.1.0 '
 
 
 class Wanted(NamedTuple):
-    """A package and its versions: ``minimum <= version < below``.
+    """Package and its range of versions: ``minimum <= version < below``.
 
     ``requirements/`` states the same ranges; a test compares them.
+
+    Attributes:
+        package: name of the distribution.
+        minimum: lowest version.
+        below: first version that is too new.
+        command: command that installs it, pip with the range by default.
     """
     package: str
     minimum: str
@@ -24,10 +30,12 @@ class Wanted(NamedTuple):
 
     @property
     def range(self) -> str:
+        """Range in pip's syntax."""
         return f'>={self.minimum},<{self.below}'
 
     @property
     def remedy(self) -> str:
+        """Command that installs the package."""
         return self.command or f"pip install '{self.package}{self.range}'"
 
 
@@ -39,7 +47,7 @@ WANTED = (
     Wanted('mmengine', '0.10.5', '1'),
     Wanted('mmdet', '3.3.0', '4'),
 )
-# What exported models run on, beside a runtime.
+# Packages that exported models need in addition to a runtime.
 RUNTIME = ('numpy', )
 WANTED_MMCV = {
     'mmcv-lite': Wanted('mmcv-lite', '2.1.0', '2.2', MMCV_LITE),
@@ -47,7 +55,7 @@ WANTED_MMCV = {
 }
 
 
-def _installed(package: str) -> Optional[str]:
+def _installed(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
@@ -68,21 +76,21 @@ def _check(wanted: Wanted) -> None:
 
 
 def _check_mmcv() -> None:
-    """mmcv and mmcv-lite are two distributions of one package, in one folder."""
+    """Check mmcv and mmcv-lite, two distributions of one package in the same folder."""
     found = {name: _installed(name) for name in WANTED_MMCV}
     present = [name for name, number in found.items() if number is not None]
-    mend = f'pip uninstall -y mmcv mmcv-lite && {MMCV_LITE}'
+    fix = f'pip uninstall -y mmcv mmcv-lite && {MMCV_LITE}'
     if len(present) == 2 and found['mmcv'] != found['mmcv-lite']:
         raise ImportError(
             f"mmcv {found['mmcv']} and mmcv-lite {found['mmcv-lite']} are both installed and "
-            f"have overwritten each other's files: run {mend}")
+            f"have overwritten each other's files: run {fix}")
     for name in present or ['mmcv-lite']:
         _check(WANTED_MMCV[name])
     spec = find_spec('mmcv')
     if spec is None or spec.origin is None:
         raise ImportError(
-            f'{" and ".join(present)} {found[present[0]]} is installed, but its files are gone '
-            f'(uninstalling mmcv removes those of mmcv-lite, and the reverse): run {mend}')
+            f'{" and ".join(present)} {found[present[0]]} is installed, but its files are missing '
+            f'(uninstalling mmcv removes those of mmcv-lite, and vice versa): run {fix}')
 
 
 def _check_cv2() -> None:
@@ -98,13 +106,13 @@ def _check_cv2() -> None:
         if '.so' not in str(error):
             raise
         raise ImportError(
-            f'OpenCV cannot be loaded ({error}): it wants the libraries of a graphical desktop; '
+            f'OpenCV cannot be loaded ({error}) without the libraries of a graphical desktop: '
             'run pip uninstall -y opencv-python opencv-python-headless && '
             'pip install opencv-python-headless') from error
 
 
 def check_runtime_versions() -> None:
-    """Check what :class:`mmdet_centernet.apis.ExportedDetector` stands on.
+    """Check the packages that :class:`mmdet_centernet.apis.ExportedDetector` needs.
 
     Raises:
         ImportError: see :func:`check_versions`.
@@ -116,11 +124,11 @@ def check_runtime_versions() -> None:
 
 
 def check_versions() -> None:
-    """Check what mmdet_centernet stands on.
+    """Check the packages that mmdet_centernet needs.
 
     Raises:
-        ImportError: one sentence with the package, the version found, the versions wanted
-            and the command that mends it.
+        ImportError: with the package, the version found, the versions needed and the command
+            that installs one of them.
     """
     for wanted in WANTED:
         _check(wanted)

@@ -9,18 +9,19 @@ from mmdet_centernet.datasets.transforms import (
     CenterPad,
     CenterResize,
     ColorJitterPCA,
+    LoadAttributes,
     LoadBoxes3D,
     LoadImage,
     LoadKeypoints,
+    PackInputs,
     PackMono3DInputs,
-    PackPoseInputs,
 )
 from mmdet_centernet.datasets.voc import VOCDataset
 from mmdet_centernet.io.zip_backend import ZipBackend
 
 __all__ = [
     'CenterAffine', 'CenterAffine3D', 'CenterPad', 'CenterResize', 'CocoDataset',
-    'CocoPoseDataset', 'ColorJitterPCA', 'KittiMono3DDataset', 'LoadBoxes3D', 'LoadImage',
-    'LoadKeypoints', 'PackMono3DInputs', 'PackPoseInputs', 'VOCDataset', 'ZipBackend',
+    'CocoPoseDataset', 'ColorJitterPCA', 'KittiMono3DDataset', 'LoadAttributes', 'LoadBoxes3D',
+    'LoadImage', 'LoadKeypoints', 'PackInputs', 'PackMono3DInputs', 'VOCDataset', 'ZipBackend',
     'parse_skeleton'
 ]

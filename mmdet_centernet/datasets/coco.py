@@ -2,10 +2,12 @@
 import contextlib
 import io
 import json
+from collections.abc import Mapping
 
 from mmdet.datasets import CocoDataset as MMDetCocoDataset
 from mmdet.datasets.api_wrappers import COCO
 
+from mmdet_centernet.datasets.attributes import count_known, parse_attributes, read_attributes
 from mmdet_centernet.datasets.checks import CheckedDataset, box_fault, is_number, list_names
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.registry import DATASETS
@@ -30,6 +32,12 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
     training and the validation file) labels would be mixed up without a word; this is
     checked.
 
+    Objects may have named attributes. ``metainfo.attributes`` describes them (see
+    :func:`parse_attributes`), and the annotations' dictionaries ``attributes`` have their values,
+    as CVAT writes them; a value may be missing. Each instance then has ``attributes`` (see
+    :func:`read_attributes`), and the sample has the description as ``attributes``. An unknown
+    value and, in training, an attribute that no annotation has are errors.
+
     Args:
         crowd_as_objects (bool): train on crowd boxes (``iscrowd``) as on any other, as the
             original does. False: they are to be ignored, as in MMDetection. In
@@ -41,6 +49,15 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
         # Before the rest, which may load the data.
         self.crowd_as_objects = crowd_as_objects
         super().__init__(*args, **kwargs)
+
+    @classmethod
+    def _load_metainfo(cls, metainfo: Mapping | None = None) -> dict:
+        """Complete the description of the attributes."""
+        loaded = super()._load_metainfo(metainfo)
+        attributes = loaded.pop('attributes', None)
+        if attributes:
+            loaded['attributes'] = parse_attributes(attributes)
+        return loaded
 
     def COCOAPI(self, local_path):
         """Read, check and index the annotation file.
@@ -189,6 +206,9 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
                 image = images.get(annotation.get('image_id'), {})
                 self.left_out.add(
                     fault, f'annotation {ann_id} of {image.get("file_name", "no image")}')
+        if 'attributes' in self._metainfo:
+            read_attributes(kept, self._metainfo['attributes'], self.ann_file,
+                            required=not self.test_mode)
         return kept
 
     def _fault(self, annotation, images, categories):
@@ -218,3 +238,34 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
             elif area <= 0:
                 return 'with zero or negative area'
         return fault
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Parse as MMDetection does, and add attributes."""
+        data_info = super().parse_data_info(raw_data_info)
+        if 'attributes' in self._metainfo:
+            # The checks have left out what MMDetection would leave out.
+            for instance, annotation in zip(
+                    data_info['instances'], raw_data_info['raw_ann_info'], strict=True):
+                instance['attributes'] = annotation['attributes']
+        return data_info
+
+    def get_data_info(self, idx: int) -> dict:
+        """Return a sample's entry, with the description of attributes that all samples have."""
+        data_info = super().get_data_info(idx)
+        if 'attributes' in self._metainfo:
+            # PackInputs hands the ground truth of test images to AttributeMetric.
+            data_info.update(attributes=self._metainfo['attributes'], test_mode=self.test_mode)
+        return data_info
+
+    def _describe(self, kept: list[dict]) -> tuple[str, bool]:
+        """Say how many objects have a value of each attribute."""
+        text, warn = super()._describe(kept)
+        attributes = self._metainfo.get('attributes')
+        if not attributes:
+            return text, warn
+        instances = [instance for item in kept for instance in item['instances']
+                     if not instance['ignore_flag']]
+        counts = {name: count_known(instances, name) for name in attributes}
+        text += '. Objects with attributes: ' + ', '.join(
+            f'{name} {count}' for name, count in counts.items())
+        return text, warn or not (all(counts.values()) or self.test_mode)

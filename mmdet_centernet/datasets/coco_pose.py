@@ -1,117 +1,180 @@
-"""COCO-format data sets of objects with joints, checked."""
+"""COCO-format data sets of objects with keypoints, checked."""
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from mmdet_centernet.datasets.checks import list_names
 from mmdet_centernet.datasets.coco import CocoDataset
-from mmdet_centernet.datasets.skeleton import COCO_SKELETON, parse_skeleton
+from mmdet_centernet.datasets.skeleton import (
+    COCO_SKELETON,
+    GIVEN_KEYS,
+    Skeleton,
+    merge_skeletons,
+    pad_flip_indices,
+    parse_skeleton,
+)
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.registry import DATASETS
 
-# What a config may say of the skeleton: the options of parse_skeleton.
-GIVEN_KEYS = ('keypoint_info', 'skeleton_info', 'flip_pairs', 'sigmas')
-# x, y and visibility: numbers of a joint in an annotation.
+# x, y and visibility: numbers of a keypoint in an annotation.
 NUMBERS = 3
-# Not labelled; labelled but hidden; labelled and visible.
+# Not labeled; labeled but hidden; labeled and visible.
 VISIBILITIES = (0, 1, 2)
 
 
 @DATASETS.register_module()
 class CocoPoseDataset(CocoDataset):
-    """COCO's person keypoints, or any objects whose joints are annotated in that format.
+    """COCO's person keypoints, or any objects with keypoints annotated in that format.
+
+    Each class has a skeleton of its own, shares one with others, or has no keypoints: then its
+    objects are plain boxes. At least one class has keypoints.
 
     A sample is that of :class:`CocoDataset`; each instance has in addition ``keypoints``
     (float32 [K, 2], px of the image, (x, y)) and ``keypoints_visible`` (float32 [K], COCO's
-    0, 1 and 2), and the sample has ``flip_indices`` (K ints, where each joint is after
-    mirroring).
+    0, 1 and 2), K of the largest skeleton. They are 0 beyond the keypoints of the class. The
+    sample has ``flip_indices``, the place of each keypoint in a flipped image: a list of K ids if
+    all skeletons agree on them, else ndarray[C, K], K ids for each class.
 
-    The skeleton is the one that ``metainfo`` describes in MMPose's words (``keypoint_info``,
-    ``skeleton_info``, ``sigmas``; see :func:`parse_skeleton`), else the one of the file's
-    categories. ``dataset.metainfo`` has it in the form that :func:`parse_skeleton` returns.
-    All classes share one skeleton.
+    A class's skeleton is the one that ``metainfo`` describes in MMPose's words
+    (``keypoint_info``, ``skeleton_info``, ``flip_pairs``, ``sigmas``; see
+    :func:`parse_skeleton`), else the one of its category in the file. ``dataset.metainfo`` has
+    ``skeletons``, a dictionary from the names of the classes with keypoints to their skeletons
+    in the form that :func:`parse_skeleton` returns, and the entries in which all of these
+    agree, such as ``flip_pairs``, beside it. ``num_keypoints`` beside it is K.
 
-    An annotation without labelled joints is legal: only its box is learnt. One without any
-    ``keypoints`` counts as such, and in training a labelled joint outside its image counts
-    as not labelled; the log line says how many there are, and where ``num_keypoints`` is not
-    the number of labelled joints. Joints of the wrong number, that are not finite, or of
+    An annotation without labeled keypoints is legal: only its box is learned. One without any
+    ``keypoints`` counts as such, and in training a labeled keypoint outside its image counts as
+    not labeled. The log line says how many there are, and where ``num_keypoints`` is not the
+    number of labeled keypoints. Keypoints of the wrong number, that are not finite, or of
     another visibility than 0, 1 and 2 stop with the file and the annotation's id.
 
     Args:
-        crowd_as_objects (bool): see :class:`CocoDataset`; true as in the original.
-        metainfo (dict, optional): ``classes`` and, if wanted, the skeleton.
+        crowd_as_objects (bool): see :class:`CocoDataset`; true as in the original
+            implementation.
+        metainfo (dict, optional): ``classes``; a skeleton for all classes with keypoints;
+            ``skeletons``, such as ``dict(dog=dict(keypoint_info=...))``, for single classes,
+            for which nothing else then counts.
         **kwargs: :class:`CocoDataset`'s.
     """
 
-    # The first colour is the person's; the others are for data with more classes.
+    # The first color is the person's; the others are for data with more classes.
     METAINFO = dict(
-        classes=('person', ), palette=CocoDataset.METAINFO['palette'], **COCO_SKELETON)
+        classes=('person', ), palette=CocoDataset.METAINFO['palette'], **COCO_SKELETON,
+        skeletons=dict(person=COCO_SKELETON))
 
-    def __init__(self, ann_file='', metainfo=None, crowd_as_objects=True, **kwargs):
-        self._given = self._given_skeleton(metainfo)
+    def __init__(
+        self,
+        ann_file: str = '',
+        metainfo: Mapping | None = None,
+        crowd_as_objects: bool = True,
+        **kwargs,
+    ) -> None:
+        self._given = self._read_given(metainfo)
         super().__init__(
             ann_file, metainfo=metainfo, crowd_as_objects=crowd_as_objects, **kwargs)
 
     @classmethod
-    def _given_skeleton(cls, metainfo):
-        """What the config, or a subclass in MMPose's words, says of the skeleton."""
+    def _read_given(cls, metainfo: Mapping | None) -> dict[str | None, dict]:
+        """Return arguments of :func:`parse_skeleton` from the config, or from a subclass.
+
+        Returns:
+            dict: by class; None: those of the classes that are not named.
+        """
         own = cls.METAINFO if 'keypoint_info' in cls.METAINFO else {}
-        known = {**own, **(metainfo or {})}
-        return {key: known[key] for key in GIVEN_KEYS if known.get(key) is not None}
+        given: dict[str | None, dict] = {None: _select_given({**own, **(metainfo or {})})}
+        for name, skeleton in cls.METAINFO.get('skeletons', {}).items():
+            if 'keypoint_info' in skeleton:  # of a subclass, not COCO's
+                given[name] = _select_given(skeleton)
+        for name, skeleton in _check_skeletons((metainfo or {}).get('skeletons')).items():
+            given[name] = dict(
+                _select_given(skeleton), setting=f'metainfo.skeletons[{name!r}]')
+        return given
 
     @classmethod
-    def _load_metainfo(cls, metainfo=None):
-        """What is known without the file."""
+    def _load_metainfo(cls, metainfo: Mapping | None = None) -> dict:
+        """Return what is known without the file."""
         loaded = super()._load_metainfo(metainfo)
-        given = cls._given_skeleton(metainfo)
-        if 'keypoint_info' in given:
-            loaded.update(parse_skeleton(**given))
-        elif given or list(loaded['classes']) != list(cls.METAINFO['classes']):
+        given, theirs = cls._read_given(metainfo), (metainfo or {}).get('skeletons') or {}
+        classes = loaded['classes']
+        # One text, a common mistake, is reported later.
+        classes = [classes] if isinstance(classes, str) else list(classes)
+        for name in theirs:
+            if name not in classes:
+                raise UserError(
+                    f'metainfo.skeletons names the class {name!r}, which is none of '
+                    f'metainfo.classes {list_names(classes)}')
+        skeletons = {}
+        for name in classes:
+            words = given.get(name, given[None])
+            if 'keypoint_info' in words:
+                skeletons[name] = parse_skeleton(**words)
+            elif 'num_keypoints' in theirs.get(name, ()):  # parsed before
+                skeletons[name] = theirs[name]
+        if any(given.values()) or classes != list(cls.METAINFO['classes']):
             # Not COCO's person: what the class has by default is not this data's.
             for key in COCO_SKELETON:
                 if key not in (metainfo or {}):
                     loaded.pop(key, None)
+            loaded.pop('skeletons', None)
+        if skeletons:
+            loaded.update(merge_skeletons(list(skeletons.values())), skeletons=skeletons)
         for key in ('keypoint_info', 'skeleton_info'):
             loaded.pop(key, None)
         return loaded
 
-    def _check_categories(self, content):
-        """Check classes and take the skeleton from the file or compare it."""
+    def _check_categories(self, content: dict) -> dict:
+        """Check classes, and take their skeletons from the file or compare them."""
         categories = super()._check_categories(content)
         used = [category for category in content['categories'] if categories[category['id']]]
         annotations = content.get('annotations') or []
-        bare = [category for category in used if not category.get('keypoints')]
-        if annotations:
+        posed = {annotation.get('category_id') for annotation in annotations
+                 if annotation.get('keypoints')}
+        skeletons, usable = {}, False
+        for category in used:
+            name = category['name']
+            given = self._given.get(name, self._given[None])
+            if category.get('keypoints'):
+                given = dict(given, category=category,
+                             source=f'category {name!r} in {self.ann_file}')
+            elif not annotations:
+                # COCO's test files have neither names nor annotations.
+                known = self._metainfo.get('skeletons', {}).get(name)
+                if self.test_mode and known:
+                    skeletons[name], usable = known, True
+                continue
+            elif 'keypoint_info' not in given:
+                if name in self._given:
+                    raise UserError(
+                        f'category {name!r} of {self.ann_file} lists no keypoints: give their '
+                        f'names in metainfo.skeletons[{name!r}].keypoint_info')
+                continue
             # Other people's files may leave the names to the config.
-            usable = 'keypoint_info' in self._given and any(
-                annotation.get('keypoints') for annotation in annotations)
-        else:
-            # COCO's test files have neither names nor annotations.
-            usable = self.test_mode and 'num_keypoints' in self._metainfo
-        if bare and not usable:
+            elif name not in self._given and category['id'] not in posed:
+                continue
+            usable = usable or 'category' in given or category['id'] in posed
+            skeletons[name] = parse_skeleton(**given)
+        if not usable:
             raise UserError(
-                f'category {bare[0]["name"]!r} of {self.ann_file} lists no keypoints: give a '
-                "file with joints (COCO's are person_keypoints_*.json, not instances_*.json), "
-                'or, if its annotations have some, their names in metainfo.keypoint_info')
-        named = [category for category in used if category.get('keypoints')]
-        for category in named[1:]:
-            if category['keypoints'] != named[0]['keypoints']:
-                raise UserError(
-                    f'the classes of {self.ann_file} have different joints, '
-                    f'{named[0]["name"]!r} {list_names(named[0]["keypoints"])} and '
-                    f'{category["name"]!r} {list_names(category["keypoints"])}: all must share '
-                    'one skeleton, so train one model for each')
-        if named:
-            self._metainfo.update(parse_skeleton(
-                category=named[0], source=f'category {named[0]["name"]!r} in {self.ann_file}',
-                **self._given))
+                f'category {used[0]["name"]!r} of {self.ann_file} lists no keypoints: give a '
+                "file with keypoints (COCO's are person_keypoints_*.json, not instances_*.json),"
+                ' or, if its annotations have some, their names in metainfo.keypoint_info')
+        for key in COCO_SKELETON:
+            self._metainfo.pop(key, None)
+        self._metainfo.update(
+            merge_skeletons(list(skeletons.values())), skeletons=skeletons)
+        self._flip_indices = self._metainfo.get('flip_indices') or np.array(
+            pad_flip_indices([skeletons.get(category['name']) for category in used]))
+        self._categories = {category['id']: category['name'] for category in used}
         return categories
 
-    def _check_annotations(self, annotations, images, categories):
+    def _check_annotations(self, annotations: list, images: dict, categories: dict) -> list:
         kept = super()._check_annotations(annotations, images, categories)
-        self._check_joints(kept, images)
+        self._check_keypoints(kept, images)
         return kept
 
-    def _check_joints(self, annotations, images):
-        """Check the joints of annotations and replace them by arrays.
+    def _check_keypoints(self, annotations: list[dict], images: dict[Any, dict]) -> None:
+        """Check the keypoints of annotations and replace them by arrays.
 
         Args:
             annotations (list[dict]): each gets ``keypoints`` (float32 [K, 2]) and
@@ -121,53 +184,64 @@ class CocoPoseDataset(CocoDataset):
         Raises:
             UserError: naming the file and the annotation.
         """
-        names = self._metainfo['keypoint_id2name']
+        skeletons = self._metainfo['skeletons']
 
-        def name(row, joint=None):
+        def describe(row: int, keypoint: int | None = None) -> str:
             annotation = annotations[row]
             place = (f'annotation {annotation["id"]} of '
                      f'{images[annotation["image_id"]]["file_name"]}')
-            return place if joint is None else f'{names[joint]} of {place}'
+            if keypoint is None:
+                return place
+            names = skeletons[self._categories[annotation['category_id']]]['keypoint_id2name']
+            return f'{names[keypoint]} of {place}'
 
-        joints = np.zeros((len(annotations), len(names), NUMBERS))
+        keypoints = np.zeros((len(annotations), self._metainfo['num_keypoints'], NUMBERS))
         for row, annotation in enumerate(annotations):
-            given = annotation.get('keypoints')
-            if given:
-                joints[row] = self._numbers(given, name(row)).reshape(len(names), NUMBERS)
+            given, category = annotation.get('keypoints'), annotation['category_id']
+            skeleton = skeletons.get(self._categories[category])
+            if skeleton is None:
+                if given and not (isinstance(given, list) and not any(given)):
+                    raise UserError(
+                        f'{describe(row)} in {self.ann_file} has keypoints, but its category '
+                        f'{self._categories[category]!r} lists none: give their names in the '
+                        'category, or in metainfo.skeletons')
+            elif given:
+                count = skeleton['num_keypoints']
+                keypoints[row, :count] = self._read_numbers(given, count, describe(row)).reshape(
+                    count, NUMBERS)
             else:
-                self.noted.add('without keypoints, taken as not labelled', name(row))
-        xy, visible = joints[..., :2], joints[..., 2]
-        labelled = np.count_nonzero(visible, axis=1).tolist()
+                self.noted.add('without keypoints, taken as not labeled', describe(row))
+        xy, visible = keypoints[..., :2], keypoints[..., 2]
+        labeled = np.count_nonzero(visible, axis=1).tolist()
         for faulty, words in (
                 (~np.isfinite(xy).all(axis=2), 'must be finite numbers'),
                 (~np.isin(visible, VISIBILITIES),
-                 'needs the visibility 0 (not labelled), 1 (hidden) or 2 (visible)')):
+                 'needs the visibility 0 (not labeled), 1 (hidden) or 2 (visible)')):
             if faulty.any():
-                row, joint = np.argwhere(faulty)[0]
+                row, place = np.argwhere(faulty)[0]
                 raise UserError(
-                    f'joint {name(row, joint)} in {self.ann_file} is '
-                    f'{annotations[row]["keypoints"][joint * NUMBERS:][:NUMBERS]} (x, y, '
+                    f'keypoint {describe(row, place)} in {self.ann_file} is '
+                    f'{annotations[row]["keypoints"][place * NUMBERS:][:NUMBERS]} (x, y, '
                     f'visibility): it {words}')
         for row, annotation in enumerate(annotations):
-            if annotation.get('num_keypoints') not in (None, labelled[row]):
-                self.noted.add('with a num_keypoints that is not the number of labelled joints',
-                               name(row))
+            if annotation.get('num_keypoints') not in (None, labeled[row]):
+                self.noted.add('with a num_keypoints that is not the number of labeled keypoints',
+                               describe(row))
         if not self.test_mode:
             sizes = np.array([[images[annotation['image_id']][side]
                                for side in ('width', 'height')] for annotation in annotations])
             outside = (visible > 0) & (
                 (xy < 0) | (xy > sizes.reshape(-1, 1, 2))).any(axis=2)
             visible[outside] = 0
-            for row, joint in np.argwhere(outside):
-                self.noted.add('labelled outside the image, taken as not labelled',
-                               name(row, joint))
+            for row, place in np.argwhere(outside):
+                self.noted.add('labeled outside the image, taken as not labeled',
+                               describe(row, place))
         for annotation, points, flags in zip(
-                annotations, xy.astype(np.float32), visible.astype(np.float32)):
+                annotations, xy.astype(np.float32), visible.astype(np.float32), strict=True):
             annotation['keypoints'], annotation['keypoints_visible'] = points, flags
 
-    def _numbers(self, given, place):
+    def _read_numbers(self, given: Any, count: int, place: str) -> np.ndarray:
         """Return the numbers of an annotation's ``keypoints`` as an array."""
-        count = self._metainfo['num_keypoints']
         try:
             numbers = np.array(given)
         except ValueError:  # lists of different lengths
@@ -175,14 +249,17 @@ class CocoPoseDataset(CocoDataset):
         if numbers.shape != (count * NUMBERS, ) or numbers.dtype.kind not in 'iuf':
             found = f'{len(given)} entries' if hasattr(given, '__len__') else repr(given)
             raise UserError(
-                f'{place} in {self.ann_file} has {found} in its keypoints, but {count} joints '
+                f'{place} in {self.ann_file} has {found} in its keypoints, but {count} keypoints '
                 f'need {count * NUMBERS} numbers (x, y, visibility of each)')
         return numbers
 
-    def parse_data_info(self, raw_data_info):
-        """MMDetection's, with joints."""
+    def get_data_info(self, idx: int) -> dict:
+        """Return a sample's entry, with the ``flip_indices`` that all samples have."""
+        return dict(super().get_data_info(idx), flip_indices=self._flip_indices)
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Parse as MMDetection does, and add keypoints."""
         data_info = super().parse_data_info(raw_data_info)
-        data_info['flip_indices'] = self._metainfo['flip_indices']
         # What MMDetection would leave out, the checks have left out before.
         for instance, annotation in zip(
                 data_info['instances'], raw_data_info['raw_ann_info'], strict=True):
@@ -190,13 +267,50 @@ class CocoPoseDataset(CocoDataset):
                 instance[key] = annotation[key]
         return data_info
 
-    def _describe(self, kept):
-        """Say what skeleton it is and how many objects have joints."""
-        posed = sum(bool(instance['keypoints_visible'].any())
-                    for item in kept for instance in item['instances'])
-        meta = self._metainfo
-        text = (f', {posed} objects with labelled ones among {meta["num_keypoints"]} joints '
-                f'({len(meta["flip_pairs"])} pairs of left and right)')
-        if posed or self.test_mode:
-            return text, False
-        return f'{text} (no pose can be learnt from them)', True
+    def _describe(self, kept: list[dict]) -> tuple[str, bool]:
+        """Say how many objects of each class have labeled keypoints."""
+        skeletons: dict[str, Skeleton] = self._metainfo['skeletons']
+        classes = self._metainfo['classes']
+        labeled, objects = dict.fromkeys(classes, 0), dict.fromkeys(classes, 0)
+        for item in kept:
+            for instance in item['instances']:
+                name = classes[instance['bbox_label']]
+                objects[name] += 1
+                labeled[name] += bool(instance['keypoints_visible'].any())
+        parts, warn = [], False
+        for name, skeleton in skeletons.items():
+            useless = not labeled[name] and not self.test_mode
+            warn = warn or useless
+            parts.append(
+                f'{labeled[name]} of {objects[name]} {name!r} ({skeleton["num_keypoints"]} '
+                f'keypoints, {len(skeleton["flip_pairs"])} pairs of left and right)'
+                + (' (no pose can be learned from them)' if useless else ''))
+        plain = [name for name in classes if name not in skeletons]
+        if plain:
+            parts.append(f'none of {list_names(plain)}, plain boxes')
+        attributes, useless = super()._describe(kept)
+        return (f'. Objects with labeled keypoints: {", ".join(parts)}{attributes}',
+                warn or useless)
+
+
+def _select_given(known: Mapping) -> dict:
+    """Return the arguments of :func:`parse_skeleton` among others."""
+    return {key: known[key] for key in GIVEN_KEYS if known.get(key) is not None}
+
+
+def _check_skeletons(skeletons: Any) -> Mapping[str, Mapping]:
+    """Return ``metainfo.skeletons`` if it is a dictionary of skeletons."""
+    if skeletons is None:
+        return {}
+    if not isinstance(skeletons, Mapping) or not all(
+            isinstance(each, Mapping) for each in skeletons.values()):
+        raise UserError(
+            f'metainfo.skeletons is {skeletons!r}: write a dictionary from names of classes to '
+            'skeletons, such as dict(dog=dict(keypoint_info={0: dict(name=...), ...}))')
+    for name, skeleton in skeletons.items():
+        unknown = [key for key in skeleton if key not in (*GIVEN_KEYS, *COCO_SKELETON)]
+        if unknown:
+            raise UserError(
+                f'metainfo.skeletons[{name!r}] has {unknown[0]!r}, which is none of '
+                f'{list_names(GIVEN_KEYS)}')
+    return skeletons

@@ -3,6 +3,7 @@ import difflib
 import os
 import traceback
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -14,31 +15,35 @@ RUN_HOOKS = ('CheckNumClassesHook', 'SkeletonHook', 'CheckCheckpointHook', 'Chec
              'ProgressLineHook')
 
 
-def load_config(path, options=None, work_dir=None):
+def load_config(
+    path: str | os.PathLike[str],
+    options: dict[str, Any] | None = None,
+    work_dir: str | None = None,
+) -> Config:
     """Read a config, merge the user's settings into it and give it a work_dir.
 
     Args:
-        path (str): The config file.
+        path (str | PathLike): The config file.
         options (dict, optional): Dotted keys to values.
-        work_dir (str, optional): Goes before the config's own.
+        work_dir (str, optional): Takes precedence over the config's own.
 
     Returns:
         Config: With ``work_dir`` set.
 
     Raises:
-        UserError: If the file is missing or is no valid config.
+        UserError: If the file is missing or is not a valid config.
     """
     if not os.path.isfile(path):
         raise UserError(f'config {path} does not exist{_similar_configs(path)}')
     if not str(path).endswith(('.py', '.json', '.yaml', '.yml')):
-        raise UserError(f'config {path} is no config: a .py file is expected')
+        raise UserError(f'config {path} is not a config file: use a .py file')
     try:
         config = Config.fromfile(path)
     except UserError:
         raise
     except FileNotFoundError as error:
         raise UserError(f'config {path} needs a file that does not exist: {error}') from error
-    except Exception as error:  # a config is a program: anything can come out of it
+    except Exception as error:  # a config is a program and may raise anything
         raise UserError(f'config {path} cannot be read: {_config_fault(error)}') from error
     if options:
         try:
@@ -47,8 +52,8 @@ def load_config(path, options=None, work_dir=None):
             raise UserError('--cfg-options does not fit the config: '
                             f'{" ".join(str(error).split())}') from error
     if 'model' not in config:
-        raise UserError(f'config {path} has no model: name a whole config, not a part of one '
-                        'such as those in configs/_base_')
+        raise UserError(f'config {path} has no model: use a complete config, not one of the '
+                        'parts in configs/_base_')
     if work_dir is not None:
         config.work_dir = work_dir
     elif config.get('work_dir') is None:
@@ -58,7 +63,7 @@ def load_config(path, options=None, work_dir=None):
     return config
 
 
-def _config_fault(error):
+def _config_fault(error: Exception) -> str:
     if isinstance(error, SyntaxError):
         return f'line {error.lineno}: {error.msg}'
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.name == '<module>'
@@ -67,7 +72,7 @@ def _config_fault(error):
     return f'{line}{type(error).__name__}: {" ".join(str(error).split())}'
 
 
-def _similar_configs(path):
+def _similar_configs(path: str | os.PathLike[str]) -> str:
     folders = {Path(path).parent, Path('configs'), _PACKAGE.parent / 'configs',
                _PACKAGE / '.mim' / 'configs'}
     found = {file.name: file for folder in folders if folder.is_dir()
@@ -89,7 +94,7 @@ def add_run_hooks(config: Config) -> None:
         add_hook(config, f'mmdet_centernet.{name}')
 
 
-def add_hook(config: Config, hook_type: str, **settings) -> None:
+def add_hook(config: Config, hook_type: str, **settings: Any) -> None:
     """Append a hook to ``custom_hooks`` unless the config has one of that type."""
     hooks = list(config.get('custom_hooks') or [])
     if all(hook.get('type') != hook_type for hook in hooks):

@@ -7,17 +7,18 @@ from pathlib import Path
 from mmdet_centernet.errors import UserError
 
 
-def latest_checkpoint(work_dir):
-    """The checkpoint that ``--resume`` goes on from.
+def latest_checkpoint(work_dir: str | os.PathLike[str]) -> str | None:
+    """Find the checkpoint that ``--resume`` continues from.
 
     Args:
-        work_dir (str): May have been moved since: the file's name is looked for in it too.
+        work_dir (str | PathLike): May have been moved since then: the file's name is looked up
+            in it too.
 
     Returns:
         str | None: None if the folder has none.
 
     Raises:
-        UserError: If the folder names one that is gone.
+        UserError: If the folder names a file that no longer exists.
     """
     pointer = Path(work_dir) / 'last_checkpoint'
     if not pointer.is_file():
@@ -26,20 +27,23 @@ def latest_checkpoint(work_dir):
     for path in (Path(work_dir) / named.name, named):
         if path.is_file():
             return str(path)
-    raise UserError(f'{pointer} names {named.name}, which is gone: give the checkpoint to go on '
-                    'from as --resume PATH')
+    raise UserError(f'{pointer} names {named.name}, which no longer exists: name the checkpoint '
+                    'to continue from with --resume PATH')
 
 
-def set_aside(work_dir, keep=None, newer_than=None):
-    """Move an earlier run's checkpoints into a folder of their own, so that none is overwritten.
+def set_aside(
+    work_dir: str | os.PathLike[str], keep: str | None = None, newer_than: float | None = None
+) -> Path | None:
+    """Move an earlier run's checkpoints into a separate folder, so that none is overwritten.
 
     Args:
-        work_dir (str): Of the run that begins.
-        keep (str, optional): A checkpoint that stays.
-        newer_than (float, optional): Only files changed after this time (seconds).
+        work_dir (str | PathLike): The work directory of the new run.
+        keep (str, optional): A checkpoint to leave in place.
+        newer_than (float, optional): Move only files changed after this time (seconds since
+            the epoch).
 
     Returns:
-        Path | None: The new folder, None if there was nothing to move.
+        Path | None: The new folder; None if there was nothing to move.
     """
     folder = Path(work_dir)
     files = [f for f in sorted(folder.glob('*.pth'))

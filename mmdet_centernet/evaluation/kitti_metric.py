@@ -1,6 +1,9 @@
 """KITTI's object evaluation as a metric, and its result files."""
+import os
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -19,39 +22,39 @@ from mmdet_centernet.evaluation.kitti_eval import (
 from mmdet_centernet.io.kitti import KittiObjects, read_objects, read_split, write_objects
 from mmdet_centernet.registry import METRICS
 
-# What is taken of predictions -> the width of a row, 0 for a number each.
+# Field of the predictions -> numbers in a row, 0 for a scalar.
 FIELDS = dict(bboxes=4, scores=0, labels=0, bboxes_3d=7, alpha=0)
-UNKNOWN = -1  # of truncation and occlusion, in result files
+UNKNOWN = -1  # truncation and occlusion in result files
 
 
 @METRICS.register_module()
 class KittiMetric(BaseMetric):
-    """Average precision of boxes in the image, with orientation, from above and in space.
+    """Metric for 2D boxes, orientations, bird's-eye view boxes and 3D boxes under KITTI's rules.
 
     The figures are those of KITTI's development kit (see :func:`.kitti_eval.evaluate`), in
     [0, 1], named after class, difficulty, metric, number of recall points and set of least
     overlaps: ``Car_moderate_bev_AP40_official``; ``mean_moderate_bev_AP40_official`` is the mean
-    of the classes that have objects. A figure for which there is no object is NaN, and the log
-    says so below the tables.
+    of the classes that have objects. A figure without any object is NaN, and a note below the
+    tables in the log says so.
 
-    Labels are read from KITTI's own files. With a ``split_file`` that happens when the data
+    Labels are read from KITTI's own files. With a ``split_file`` they are read when the data
     set's ``metainfo`` is set, which MMEngine does before any training. Boxes are evaluated and
-    written as the model predicts them: KITTI's labels end with the image, but its server takes
-    boxes that leave it, and does not cut them.
+    written as the model predicts them: KITTI's labels are clipped to the image, but its server
+    accepts boxes that leave it and does not clip them.
 
     Args:
-        label_dir (str, optional): folder of label files, ``<img_id>.txt``. Needed unless
+        label_dir (str, optional): folder of label files, ``<img_id>.txt``. Required unless
             ``format_only``.
-        split_file (str, optional): list of the images that are tested, all of them. By default
-            those are evaluated that predictions come for.
-        iou_sets (Sequence[str]): ``'official'``, the original's (0.7 in the image and 0.5 from
-            above and in space for cars; 0.5 and 0.25 for others), ``'strict'``, that of KITTI's
-            server (0.7 for cars, 0.5 for others), or both.
+        split_file (str, optional): list of all images that are tested. By default, the images
+            with predictions are evaluated.
+        iou_sets (Sequence[str]): ``'official'``, that of the original implementation (0.7 for 2D
+            and 0.5 for bird's-eye view and 3D boxes of cars; 0.5 and 0.25 for other classes),
+            ``'strict'``, that of KITTI's server (0.7 for cars, 0.5 for others), or both.
         recall_points (Sequence[int]): 11, 40 or both.
-        class_ious (dict[str, Sequence[float]], optional): least overlaps (image, from above, in
-            space) of classes that KITTI does not evaluate.
+        class_ious (dict[str, Sequence[float]], optional): least overlaps (2D box, bird's-eye
+            view, 3D box) of classes that KITTI does not evaluate.
         result_dir (str, optional): folder for a result file of each image, which may be empty,
-            in the format that KITTI's server takes. By default none are written.
+            in the format of KITTI's server. By default none are written.
         format_only (bool): write result files and evaluate nothing, as for images without
             labels.
         collect_device, prefix, collect_dir: MMEngine's.
@@ -62,17 +65,27 @@ class KittiMetric(BaseMetric):
 
     default_prefix = 'kitti'
 
-    def __init__(self, label_dir=None, split_file=None, iou_sets=('official', 'strict'),
-                 recall_points=(11, 40), class_ious=None, result_dir=None, format_only=False,
-                 collect_device='cpu', prefix=None, collect_dir=None):
+    def __init__(
+        self,
+        label_dir: str | os.PathLike[str] | None = None,
+        split_file: str | os.PathLike[str] | None = None,
+        iou_sets: Sequence[str] = ('official', 'strict'),
+        recall_points: Sequence[int] = (11, 40),
+        class_ious: Mapping[str, Sequence[float]] | None = None,
+        result_dir: str | os.PathLike[str] | None = None,
+        format_only: bool = False,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        collect_dir: str | None = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         if format_only and result_dir is None:
-            raise UserError('KittiMetric.format_only writes files and nothing else: set '
-                            'result_dir to where they are to go')
+            raise UserError('KittiMetric.format_only only writes files: set result_dir to '
+                            'the folder for them')
         if not format_only and (label_dir is None or not Path(label_dir).is_dir()):
             raise UserError(
-                f'KittiMetric.label_dir = {label_dir!r} is no folder: name the one with the '
-                'label files, or have result files written alone with format_only=True')
+                f'KittiMetric.label_dir = {label_dir!r} is not a folder: name the one with '
+                'the label files, or only write result files with format_only=True')
         if not recall_points or any(count not in RECALL_POINTS for count in recall_points):
             raise UserError(
                 f'KittiMetric.recall_points = {recall_points} must be 11, 40 or both')
@@ -84,23 +97,23 @@ class KittiMetric(BaseMetric):
         self.format_only = format_only
         self.split_file = split_file
         self._split = None if split_file is None else read_split(split_file)
-        self._labels = {}
+        self._labels: dict[str, KittiObjects] = {}
 
     @BaseMetric.dataset_meta.setter
-    def dataset_meta(self, dataset_meta):
-        """Take ``classes``; read the labels of the split."""
+    def dataset_meta(self, dataset_meta: dict[str, Any]) -> None:
+        """Use ``classes``, and read the labels of the split."""
         self._dataset_meta = dataset_meta
         if not self.format_only:
             least_overlaps(dataset_meta['classes'], self.iou_sets, self.class_ious)
             for name in self._split or ():
                 self._label(name)
 
-    def process(self, data_batch, data_samples):
-        """Keep the predictions of one batch.
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Store the predictions of one batch.
 
         Args:
             data_batch: not used.
-            data_samples (list[dict]): as MMEngine's loops give them: ``img_id`` and
+            data_samples (list[dict]): as MMEngine's loops pass them: ``img_id`` and
                 ``pred_instances`` with ``bboxes`` [N, 4] in original px, ``scores``, ``labels``
                 and ``alpha`` [N], and ``bboxes_3d`` [N, 7] in the camera frame of the original
                 image.
@@ -112,27 +125,27 @@ class KittiMetric(BaseMetric):
             if missing:
                 raise UserError(
                     f'the model predicts no {" and no ".join(missing)}, which KittiMetric '
-                    'evaluates: give it a head for boxes in space, or evaluate its boxes in the '
-                    'image with mmdet.CocoMetric')
+                    'evaluates: give it a head for 3D boxes, or evaluate its 2D boxes with '
+                    'mmdet.CocoMetric')
             values = {field: predicted[field].detach().cpu().double().numpy().reshape(
                 -1, *[width] * (width > 0)) for field, width in FIELDS.items()}
             if not all(np.isfinite(each).all() for each in values.values()):
                 raise UserError(
-                    f'the model predicts values that are no finite numbers for image {name!r}: '
+                    f'the model predicts values that are not finite numbers for image {name!r}: '
                     'its training diverged, so test an earlier checkpoint or train at a lower lr')
             self.results.append(dict(values, name=name))
 
-    def compute_metrics(self, results):
-        """Write the result files if asked to, and evaluate.
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
+        """Write result files if there is a ``result_dir``, and evaluate unless ``format_only``.
 
         Args:
-            results (list[dict]): of all images, from all processes; of an image that several
-                processes had, the first counts.
+            results (list[dict]): of all images, from all processes. The first counts if several
+                processes had an image.
 
         Returns:
             dict[str, float]: figures by name; empty with ``format_only``.
         """
-        found = {}
+        found: dict[str, KittiObjects] = {}
         for result in results:
             if result['name'] not in found:
                 found[result['name']] = self._objects(result)
@@ -151,8 +164,8 @@ class KittiMetric(BaseMetric):
         print_log(f'KITTI: {len(names)} images of {self.label_dir}\n{tables}', logger='current')
         return evaluation.figures
 
-    def _objects(self, result):
-        """Predictions of an image in the form of a result file."""
+    def _objects(self, result: dict[str, Any]) -> KittiObjects:
+        """Convert the predictions of an image to the form of a result file."""
         boxes = result['bboxes_3d']
         unknown = np.full(len(boxes), UNKNOWN)
         classes = self._dataset_meta['classes']
@@ -162,19 +175,21 @@ class KittiMetric(BaseMetric):
             bboxes=result['bboxes'], dims=boxes[:, 3:6], locations=boxes[:, :3],
             rotation_y=boxes[:, 6], scores=result['scores'])
 
-    def _write(self, found):
+    def _write(self, found: dict[str, KittiObjects]) -> None:
+        """Write the result files."""
+        assert self.result_dir is not None
         folder = Path(self.result_dir)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f'KittiMetric.result_dir = {self.result_dir!r} cannot be made '
+            raise UserError(f'KittiMetric.result_dir = {self.result_dir!r} cannot be created '
                             f'({error.strerror})') from None
         for name, objects in found.items():
             write_objects(folder / f'{name}.txt', objects)
         print_log(f'{len(found)} result files are written to {folder}', logger='current')
 
-    def _images(self, found):
-        """Names of the images to evaluate, those of the split if there is one."""
+    def _images(self, found: dict[str, KittiObjects]) -> list[str]:
+        """Return the names of the images to evaluate, those of the split if there is one."""
         if self._split is None:
             return sorted(found)
         split = set(self._split)
@@ -191,25 +206,26 @@ class KittiMetric(BaseMetric):
                 'split_file out to evaluate what is tested')
         return self._split
 
-    def _label(self, name):
-        """The labels of an image, read once."""
+    def _label(self, name: str) -> KittiObjects:
+        """Read the labels of an image, once."""
         if name not in self._labels:
+            assert self.label_dir is not None
             path = Path(self.label_dir) / f'{name}.txt'
             if not path.is_file():
                 raise UserError(
                     f'image {name!r} has no label file {path}: check label_dir of KittiMetric, '
-                    'or have result files written alone with format_only=True')
+                    'or only write result files with format_only=True')
             self._labels[name] = read_objects(path)
         return self._labels[name]
 
 
-def _name_of(img_id):
-    """The name of an image's files: KITTI's have six digits."""
+def _name_of(img_id: int | str) -> str:
+    """Return the name of an image's files: KITTI's have six digits."""
     return f'{img_id:06d}' if isinstance(img_id, int) else str(img_id)
 
 
-def _track(steps):
-    """Show how far the evaluation is, unless a line about the run is being shown already."""
+def _track(steps: list[tuple[str, int]]) -> Iterable[tuple[str, int]]:
+    """Show the progress of the evaluation, unless another progress line is being shown."""
     if isinstance(sys.stderr, FileProxy):
         return steps
     return track(steps, 'evaluating', console=Console(stderr=True), transient=True)

@@ -1,1 +1,1 @@
-"""One graph of a trained detector that other runtimes execute: export, quantize, evaluate."""
+"""Export of trained detectors to one graph that other runtimes execute."""

@@ -1,5 +1,14 @@
-"""What there is to say of a detector that is exported: its metadata, from model and config."""
+"""Metadata of a detector that is exported."""
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.model import BaseModel
+
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.export.graph import CAMERA, DetectionGraph
+from mmdet_centernet.export.options import ONNX_FORMATS, ExportOptions
 from mmdet_centernet.inference.resolution import (
     DEFAULT_SIZE,
     PAD_TYPE,
@@ -8,111 +17,124 @@ from mmdet_centernet.inference.resolution import (
     datasets_of,
     index_of_sizing,
 )
+from mmdet_centernet.models.dense_heads import CenterHead
 from mmdet_centernet.models.layers import DCNv2
 from mmdet_centernet.registry import TRANSFORMS
-from mmdet_centernet.runtime.metadata import FORMAT
+from mmdet_centernet.runtime.metadata import Metadata
 from mmdet_centernet.version import __version__
 
 SIZINGS = (PAD_TYPE, RESIZE_TYPE, STRETCH_TYPE)
+DEFAULT_DIVISOR = 32
 
 
-def describe(model, config, config_name, shape=None, dynamic=False, batch=1):
-    """Metadata of a model, see :mod:`mmdet_centernet.runtime.metadata`; what depends on the
-    graph and the file is filled in by who makes them.
+def describe(model: BaseModel, config: Config, options: ExportOptions) -> Metadata:
+    """Return the metadata of a model.
 
     Args:
-        model (CenterNet): With ``dataset_meta``, as the inferencer gives it.
-        config (Config): Its test pipeline says how images become inputs.
-        config_name (str): Of the file.
-        shape (tuple[int, int], optional): (height, width) of the input. None: the size that the
-            config's test pipeline gives images, else 512 x 512.
-        dynamic (bool): The input may have any size.
-        batch (int, optional): Images of a batch, None for any.
-
-    Returns:
-        dict
+        model (CenterNet): with ``dataset_meta``, as :func:`load_detector` returns it.
+        config (Config): its test pipeline says how images become inputs.
+        options (ExportOptions): what is exported.
 
     Raises:
-        UserError: If the config sizes images, or suppresses detections, in a way that an
-            exported model does not know, or the shape does not suit the network.
+        UserError: if the config sizes images, or suppresses detections, in a way that an
+            exported model does not know, the shape does not suit the network, or the model
+            needs inputs that exported models do not have.
     """
-    divisor = _divisor(config)
-    transform = _transform(config)
-    if dynamic:
-        size = None
-    else:
-        size = tuple(shape or reversed(transform.get('size', DEFAULT_SIZE)))
-        if any(side % divisor or side < divisor for side in size):
-            up = ' '.join(str(max(-(-side // divisor), 1) * divisor) for side in size)
-            raise UserError(
-                f'the input shape {size[0]} {size[1]} (height, width) is no multiple of '
-                f"{divisor}, the network's coarsest stride: export with --shape {up}")
-        if transform['type'] == 'CenterPad':  # of an image's own size, which is not fixed
-            transform = dict(type='CenterResize', fit='whole', pad_value=transform['pad_value'],
-                             scale=1.0)
-        transform['size'] = [size[1], size[0]]
-    meta = model.dataset_meta
+    graph = DetectionGraph(model, options.kind, options.flip, options.raw)
+    name = Path(config.filename or 'config').stem
+    divisor = (config.model.get('data_preprocessor') or {}).get(
+        'pad_size_divisor', DEFAULT_DIVISOR)
+    shape, transform = _find_sizes(config, options, divisor)
     head = model.bbox_head
-    skeleton = {key: value for key, value in meta.items() if key not in ('classes', 'palette')}
-    return dict(
-        format=FORMAT,
+    for each in head.image_inputs:
+        if each != CAMERA and not options.raw:
+            raise UserError(f'the model needs {each} of every image, but exported models take '
+                            f'images and {CAMERA} only: leave out the property that needs it')
+    has_dcn = any(isinstance(module, DCNv2) for module in model.modules())
+    if options.dcn != 'grid_sample' and not has_dcn:
+        raise UserError(f'--dcn {options.dcn}, but {name} has no deformable convolution: leave it '
+                        'out')
+    meta = dict(getattr(model, 'dataset_meta', {}))
+    if not {'classes', 'palette'} <= set(meta):
+        raise UserError('the model has no dataset_meta with classes and palette: load it with '
+                        'mmdet_centernet.inference.loading.load_detector')
+    classes, palette = meta.pop('classes'), meta.pop('palette')
+    return Metadata(
         version=__version__,
-        config=config_name,
+        config=name,
         task=head.task,
-        classes=list(meta['classes']),
-        palette=[list(color) for color in meta['palette']],
-        skeleton=skeleton or None,
+        classes=tuple(classes),
+        palette=tuple(map(tuple, palette)),
+        dataset=meta,
+        properties=tuple(dict(type=type(each).__name__, **each.describe())
+                         for each in head.properties),
         stride=head.coder.stride,
         divisor=divisor,
-        shape=list(size) if size else None,
-        batch=batch,
+        shape=shape,
+        batch=options.batch,
+        inputs=tuple(graph.input_names),
+        outputs=tuple(graph.output_names),
+        input=graph.input_format,
         transform=transform,
-        test_cfg=_test_cfg(head),
-        dcn='grid_sample' if any(isinstance(m, DCNv2) for m in model.modules()) else None,
-        opset=None,
+        test_cfg=_remaining_test_cfg(head, graph.output_names),
+        flip=options.flip,
+        raw=options.raw,
+        dcn=options.dcn if has_dcn else None,
+        opset=options.opset if options.format in ONNX_FORMATS else None,
         precision='float32')
 
 
-def _divisor(config):
-    """What the sides of an input have to be multiples of."""
-    return (config.model.get('data_preprocessor') or {}).get('pad_size_divisor', 32)
+def _find_sizes(
+    config: Config, options: ExportOptions, divisor: int
+) -> tuple[tuple[int, int] | None, dict[str, Any]]:
+    """Return (height, width) of the input, None for any, and how images become inputs."""
+    transform = _find_transform(config)
+    if options.dynamic:
+        return None, transform
+    shape = options.shape or tuple(reversed(transform.get('size', DEFAULT_SIZE)))
+    if any(side % divisor or side < divisor for side in shape):
+        up = ' '.join(str(max(-(-side // divisor), 1) * divisor) for side in shape)
+        raise UserError(
+            f'the input shape {shape[0]} {shape[1]} (height, width) is not a multiple of '
+            f"{divisor}, the network's coarsest stride: export with --shape {up}")
+    if transform['type'] == 'CenterPad':  # to the image's own size, which is not fixed
+        transform = dict(type='CenterResize', fit='whole', pad_value=transform['pad_value'],
+                         scale=1.0)
+    return (shape[0], shape[1]), dict(transform, size=[shape[1], shape[0]])
 
 
-def _transform(config):
-    """The test pipeline's sizing step with all its options.
+def _find_transform(config: Config) -> dict[str, Any]:
+    """Return the test pipeline's sizing step with all its options.
 
     Raises:
-        UserError: If it is not one of ``SIZINGS``, or a ``Resize`` that keeps proportions.
+        UserError: if it is not one of ``SIZINGS``, or a ``Resize`` that keeps proportions.
     """
     pipeline = next(datasets_of(config.test_dataloader.dataset)).pipeline
-    step = pipeline[index_of_sizing(pipeline, SIZINGS, 'an exported model')]
-    options = {key: value for key, value in step.items() if key != 'type'}
+    step: Mapping[str, Any] = pipeline[index_of_sizing(pipeline, SIZINGS, 'an exported model')]
     if step['type'] == STRETCH_TYPE:
-        if options.get('keep_ratio') or 'scale' not in options:
+        if step.get('keep_ratio') or 'scale' not in step:
             raise UserError(
                 'the test pipeline has a mmdet.Resize that keeps proportions, which leaves '
                 'images of many sizes: size them with mmdet_centernet.CenterResize or '
                 'mmdet_centernet.CenterPad to export')
-        return dict(type='Resize', size=list(options['scale']),
-                    backend=options.get('backend', 'cv2'),
-                    interpolation=options.get('interpolation', 'bilinear'))
-    # Built, so that what the config leaves out is what the transform takes for it.
+        return dict(type='Resize', size=list(step['scale']), backend=step.get('backend', 'cv2'),
+                    interpolation=step.get('interpolation', 'bilinear'))
+    # The transform is built for the defaults of what the config leaves out.
     built = TRANSFORMS.build(step)
     return dict(type=type(built).__name__, **{
         name: list(value) if isinstance(value, tuple) else value
         for name, value in vars(built).items()})
 
 
-def _test_cfg(head):
-    """What of the head's ``test_cfg`` is left to do behind the graph."""
+def _remaining_test_cfg(head: CenterHead, outputs: list[str]) -> dict[str, Any]:
+    """Return the part of the head's ``test_cfg`` that is not in the graph."""
     cfg = head.test_cfg or {}
     nms = dict(cfg['nms']) if cfg.get('nms') else None
     if nms and nms.get('type') != 'nms':
         raise UserError(
-            f"the config's test_cfg suppresses by {nms.get('type')}, which exported models do "
-            'not: set --cfg-options model.test_cfg.nms=None (the paper uses none), or '
+            f"the config's test_cfg suppresses detections by {nms.get('type')}, which exported "
+            'models do not: set --cfg-options model.test_cfg.nms=None (the paper uses none), or '
             "dict(type='nms')")
     return dict(
         max_per_img=cfg.get('max_per_img', 100), score_thr=cfg.get('score_thr', 0.0),
-        clip_boxes=bool(cfg.get('clip_boxes', False)), nms=nms,
-        shift_sizes=bool(cfg.get('shift_sizes', False)))
+        clip_boxes=bool(cfg.get('clip_boxes', False)), nms=nms)

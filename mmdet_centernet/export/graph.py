@@ -1,50 +1,67 @@
 """A detector as one function of tensors, from image to detections."""
+from typing import Any
+
 import torch
+from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-INPUT_KINDS = ('uint8', 'float')
+from mmdet_centernet.export.options import INPUT_KINDS
+from mmdet_centernet.models.dense_heads import CenterHead
+from mmdet_centernet.runtime.metadata import InputFormat
+
+CAMERA = 'cam2img'
+CAMERA_SHAPE = (3, 4)
 
 
 class DetectionGraph(nn.Module):
-    """Normalise, run the network, decode: what is exported.
+    """The function that is exported: normalization, network, decoding.
 
-    No threshold and no suppression are inside: the outputs have one shape. Detections are in
+    It has no threshold and no suppression, so that the outputs have one shape. Detections are in
     pixels of the input; the way back to the original image needs the image's size.
 
     Args:
         model (CenterNet): in eval mode.
-        kind (str): of the input: ``'uint8'`` or ``'float'``, see
-            :mod:`mmdet_centernet.runtime.metadata`.
-        flip (bool): average with the outputs for the mirrored input (Objects as Points, Sec. 5).
-        raw (bool): put out the network's branches, logits and regressions, and decode nothing.
+        kind (str): format of the input, see :class:`InputFormat`.
+        flip (bool): average with the outputs for the flipped input (Objects as Points, Sec. 5).
+        raw (bool): output the network's branches, logits and regressions, instead of detections.
 
     Attributes:
-        output_names (list[str]): of what :meth:`forward` returns.
+        input_names (list[str]): names of the arguments of :meth:`forward`.
+        output_names (list[str]): names of what :meth:`forward` returns.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
-        self, model: nn.Module, kind: str = 'uint8', flip: bool = False, raw: bool = False
+        self, model: BaseModel, kind: str = 'uint8', flip: bool = False, raw: bool = False
     ) -> None:
         super().__init__()
+        if kind not in INPUT_KINDS:
+            raise ValueError(f'kind = {kind!r} must be one of {INPUT_KINDS}.')
         self.model = model
         self.kind = kind
         self.flip = flip
         self.raw = raw
         preprocessor = model.data_preprocessor
-        self.swap = getattr(preprocessor, '_channel_conversion', False)
-        self.normalise = getattr(preprocessor, '_enable_normalize', False)
-        if self.normalise:
+        self.to_rgb = bool(getattr(preprocessor, '_channel_conversion', False))
+        self.normalizes = bool(getattr(preprocessor, '_enable_normalize', False))
+        if self.normalizes:
             self.register_buffer('mean', preprocessor.mean.reshape(3, 1, 1))
             self.register_buffer('std', preprocessor.std.reshape(3, 1, 1))
-        self.output_names: list[str] = []
+        self.input_names = input_names(model.bbox_head, raw)
+        self.output_names = output_names(model.bbox_head, raw)
 
     @property
-    def has_camera(self) -> bool:
-        """Whether detections need the image's camera."""
-        return bool(self.model.bbox_head.image_inputs) and not self.raw
+    def input_format(self) -> InputFormat:
+        """Format of the images, for the metadata."""
+        if not self.normalizes:
+            return InputFormat(self.kind, self.to_rgb, None, None)
+        mean, std = (tuple(values.flatten().tolist()) for values in (self.mean, self.std))
+        return InputFormat(self.kind, self.to_rgb, mean, std)
 
     def forward(self, image: Tensor, cam2img: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Detections, best first, K = ``topk`` per image.
+        """Return the detections, best first, K = ``topk`` per image.
 
         Args:
             image (Tensor): uint8 [B, H, W, 3] in BGR, or float32 [B, 3, H, W].
@@ -52,13 +69,13 @@ class DetectionGraph(nn.Module):
 
         Returns:
             tuple[Tensor, ...]: ``bboxes`` [B, K, 4] (xyxy, px of the input), ``scores`` [B, K],
-            ``labels`` [B, K] and what else the properties decode.
+            ``labels`` [B, K] and what else the properties decode, as ``output_names`` says.
         """
         if self.kind == 'uint8':
             image = image.permute(0, 3, 1, 2).float()
-            if self.swap:
+            if self.to_rgb:
                 image = image.flip(1)
-            if self.normalise:
+            if self.normalizes:
                 image = (image - self.mean) / self.std
         if self.flip:
             image = torch.cat((image, image.flip(-1)))
@@ -67,24 +84,39 @@ class DetectionGraph(nn.Module):
         if self.flip:
             output = head.merge_flipped(output)
         if not self.raw:
-            output = head.decode(output, {} if cam2img is None else dict(cam2img=cam2img))
-        self.output_names = list(output)
-        return tuple(output.values())
+            output = head.decode(output, {} if cam2img is None else {CAMERA: cam2img})
+        return tuple(output[name] for name in self.output_names)
 
     def example(self, height: int, width: int, batch: int = 1) -> tuple[Tensor, ...]:
-        """Inputs of a size: smooth random colours, and a camera that looks at the middle."""
+        """Return inputs of a size: smooth random colors, and cameras that look at the middle."""
         generator = torch.Generator().manual_seed(0)
-        image = sum(
+        image: Any = sum(
             nn.functional.interpolate(
                 torch.rand(batch, 3, -(-height // step), -(-width // step), generator=generator),
                 (height, width), mode='bilinear') for step in (4, 16, 64)) / 3 * 255
         if self.kind == 'uint8':
             image = image.permute(0, 2, 3, 1).round().to(torch.uint8)
-        elif self.normalise:
+        elif self.normalizes:
             image = (image - self.mean) / self.std
-        if not self.has_camera:
+        if CAMERA not in self.input_names:
             return (image,)
         focal = float(max(height, width))
         camera = torch.tensor(
             [[focal, 0, width / 2, 0], [0, focal, height / 2, 0], [0, 0, 1, 0]])
-        return image, camera.expand(batch, 3, 4).contiguous()
+        return image, camera.expand(batch, *CAMERA_SHAPE).contiguous()
+
+
+def input_names(head: CenterHead, raw: bool) -> list[str]:
+    """Return the names of a graph's inputs."""
+    return ['image', *(() if raw else head.image_inputs)]
+
+
+def output_names(head: CenterHead, raw: bool) -> list[str]:
+    """Return the names of a graph's outputs: branches, or what is decoded from them."""
+    names = [name for name, _ in head.stacks[-1].named_children()]
+    if raw:
+        return names
+    with torch.no_grad():  # of a map of one cell
+        branches = {name: torch.zeros(1, head.branches[name].channels, 1, 1) for name in names}
+        inputs = {name: torch.ones(1, *CAMERA_SHAPE) for name in head.image_inputs}
+        return [*head.decode(branches, inputs)]

@@ -1,6 +1,8 @@
 """ONNX models of detectors."""
 import logging
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,38 +11,45 @@ from onnx import helper, numpy_helper
 from onnxscript import opset19
 from torch.export import ExportedProgram
 
+# Dimensions of the tiles of uint8 images: [B, H / d, d, W / d, d, 3].
+TILE_DIMS = 6
 
-def _deform_conv(x, offset, mask, weight, bias, stride, padding, dilation, groups, deform_groups):
-    """ONNX's DeformConv of what the network's layer computes."""
+
+def _deform_conv(
+    x: Any, offset: Any, mask: Any, weight: Any, bias: Any, stride: list[int],
+    padding: list[int], dilation: list[int], groups: int, deform_groups: int,
+) -> Any:
+    """Translate the network's deformable convolution to ONNX's DeformConv."""
     return opset19.DeformConv(
         x, weight, offset, bias, mask, strides=stride, pads=[*padding, *padding],
         dilations=dilation, group=groups, offset_group=deform_groups)
 
 
 def to_onnx(
-    program: ExportedProgram, output_names: list[str], divisor: int | None, opset: int
+    program: ExportedProgram,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    divisor: int | None,
+    opset: int,
 ) -> onnx.ModelProto:
     """Translate a program.
 
     Args:
         program (ExportedProgram): of :func:`mmdet_centernet.export.trace.trace`, tiled if it
             takes any size.
-        output_names (list[str]): of its outputs.
+        input_names, output_names (Sequence[str]): of its inputs, the image first, and outputs.
         divisor (int, optional): of its tiles, None if it has one size.
         opset (int): operator set to write.
-
-    Returns:
-        onnx.ModelProto: with inputs ``image`` and, of a 3D model, ``cam2img``.
     """
-    names = ['image', 'cam2img'][:len(program.example_inputs[0])]
     with warnings.catch_warnings(), _Quiet('torch.onnx', 'onnxscript', 'onnx_ir'):
         warnings.simplefilter('ignore')
-        model = torch.onnx.export(
-            program, dynamo=True, opset_version=opset, input_names=names,
-            output_names=output_names, verbose=False, custom_translation_table={
+        exported: Any = torch.onnx.export(
+            program, dynamo=True, opset_version=opset, input_names=list(input_names),
+            output_names=list(output_names), verbose=False, custom_translation_table={
                 torch.ops.mmdet_centernet.deform_conv2d.default: _deform_conv,
-            }).model_proto
-    _clean(model)
+            })
+    model: onnx.ModelProto = exported.model_proto
+    _remove_notes(model)
     if divisor is not None:
         _take_images(model, divisor)
     onnx.checker.check_model(model)
@@ -48,13 +57,13 @@ def to_onnx(
 
 
 def with_property(model: onnx.ModelProto, key: str, text: str) -> onnx.ModelProto:
-    """The model with a text among its properties."""
+    """Return the model, which gets a text among its properties."""
     helper.set_model_props(model, {key: text})
     return model
 
 
-def _clean(model: onnx.ModelProto) -> None:
-    """Take out what the exporter notes of every node: the lines of code it comes from."""
+def _remove_notes(model: onnx.ModelProto) -> None:
+    """Remove the lines of code that the exporter notes for every node."""
     model.graph.ClearField('metadata_props')
     for part in (model.graph.node, model.graph.initializer, model.graph.value_info,
                  model.graph.input, model.graph.output):
@@ -68,12 +77,12 @@ def _clean(model: onnx.ModelProto) -> None:
 
 
 def _take_images(model: onnx.ModelProto, divisor: int) -> None:
-    """Let a model of tiles take images: reshape them first."""
+    """Let a model of tiles take images, which are reshaped first."""
     graph = model.graph
     tiles = graph.input[0]
     kind = tiles.type.tensor_type
     dims = [dim.dim_value or dim.dim_param for dim in kind.shape.dim]
-    rows = 1 if len(dims) == 6 and dims[-1] == 3 else 2
+    rows = 1 if len(dims) == TILE_DIMS and dims[-1] == 3 else 2
     inner = 'mmdet_centernet_tiles'
     for node in graph.node:
         for index, name in enumerate(node.input):
@@ -81,10 +90,10 @@ def _take_images(model: onnx.ModelProto, divisor: int) -> None:
                 node.input[index] = inner
     units = [1, 1, 1, 1]
     units[rows] = units[rows + 1] = divisor
-    # [B, H, W, 3] // (1, d, d, 1), between which the tiles' sides come.
+    # [B, H, W, 3] // (1, d, d, 1), with the sides of the tiles in between.
     order = [0, 1, 4, 2, 4, 3] if rows == 1 else [0, 1, 2, 4, 3, 4]
 
-    def constant(name, values):
+    def constant(name: str, values: list[int]) -> str:
         graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
         return name
 
@@ -107,7 +116,7 @@ def _take_images(model: onnx.ModelProto, divisor: int) -> None:
 
 
 class _Quiet:
-    """Keep loggers quiet for a while: what the exporter notes is of no use here."""
+    """Context in which loggers report errors only."""
 
     def __init__(self, *names: str) -> None:
         self._loggers = [logging.getLogger(name) for name in names]

@@ -1,4 +1,6 @@
-"""From a detector's graph to a ``torch.export`` program, of one size or of any."""
+"""``torch.export`` programs of a detector's graph, for inputs of one size or of any."""
+from typing import Any, Literal
+
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
@@ -7,16 +9,16 @@ from mmdet_centernet.export.graph import DetectionGraph
 from mmdet_centernet.models.layers import DCNv2
 from mmdet_centernet.runtime.metadata import LEAST_SIDE
 
-# Of ``divisor`` pixels each, in a row or column of the largest input of a program of any size.
+# Tiles of ``divisor`` pixels in a row or column of the largest input of a program of any size.
 MOST_TILES = 512
 
 
 class TiledGraph(nn.Module):
-    """A graph whose input comes as tiles with sides of ``divisor``, in place.
+    """Graph whose input is a view of the image as tiles with sides of ``divisor``.
 
-    The sizes of all feature maps are then multiples of the numbers of tiles, which keeps the
-    formulas short in which a program of any size is written. (From pixels they are sums of
-    rounded quotients, and writing a pyramid network takes minutes.)
+    The sizes of all feature maps are then multiples of the numbers of tiles, so that a program of
+    any size consists of short formulas. (Computed from pixels, sizes are sums of rounded
+    quotients, and writing a pyramid network takes minutes.)
 
     Args:
         graph (DetectionGraph): what is to be traced.
@@ -29,27 +31,30 @@ class TiledGraph(nn.Module):
         self.divisor = divisor
 
     def forward(self, tiles: Tensor, cam2img: Tensor | None = None) -> tuple[Tensor, ...]:
-        """``tiles``: [B, H / d, d, W / d, d, 3] (uint8) or [B, 3, H / d, d, W / d, d]."""
+        """Return the detections in tiles [B, H / d, d, W / d, d, 3] or [B, 3, H / d, d, ...]."""
         rows = 1 if self.inner.kind == 'uint8' else 2
         size = list(tiles.shape)
         size[rows:rows + 4] = size[rows] * self.divisor, size[rows + 2] * self.divisor
-        return self.inner(tiles.reshape(size), cam2img)
+        outputs: tuple[Tensor, ...] = self.inner(tiles.reshape(size), cam2img)
+        return outputs
 
 
 class AnySizeGraph(nn.Module):
-    """A :class:`TiledGraph` that takes the image as it is."""
+    """:class:`TiledGraph` that takes images and makes the tiles itself."""
 
     def __init__(self, graph: DetectionGraph, divisor: int) -> None:
         super().__init__()
         self.tiled = TiledGraph(graph, divisor)
 
     def forward(self, image: Tensor, cam2img: Tensor | None = None) -> tuple[Tensor, ...]:
-        """As of :class:`DetectionGraph`."""
-        return self.tiled(tiles_of(image, self.tiled.divisor, self.tiled.inner.kind), cam2img)
+        """Return the detections, see :class:`DetectionGraph`."""
+        tiles = tiles_of(image, self.tiled.divisor, self.tiled.inner.kind)
+        outputs: tuple[Tensor, ...] = self.tiled(tiles, cam2img)
+        return outputs
 
 
 def tiles_of(image: Tensor, divisor: int, kind: str) -> Tensor:
-    """An image as tiles, see :class:`TiledGraph`; no copy."""
+    """Return a view of an image as tiles, see :class:`TiledGraph`."""
     size = list(image.shape)
     rows = 1 if kind == 'uint8' else 2
     size[rows:rows + 2] = size[rows] // divisor, divisor, size[rows + 1] // divisor, divisor
@@ -61,7 +66,7 @@ def trace(
     shape: tuple[int, int] | None,
     batch: int | None,
     divisor: int,
-    dcn: str = 'grid_sample',
+    dcn: Literal['grid_sample', 'deform_conv'] = 'grid_sample',
     tiled: bool = False,
 ) -> ExportedProgram:
     """Export a graph with ``torch.export``.
@@ -72,15 +77,12 @@ def trace(
         batch (int, optional): images of a batch, None for any.
         divisor (int): the sides of an input are multiples of it.
         dcn (str): ``'grid_sample'`` or ``'deform_conv'``, see :class:`DCNv2`.
-        tiled (bool): of any size, let the program take tiles, not the image.
-
-    Returns:
-        ExportedProgram
+        tiled (bool): let a program of any size take tiles instead of images.
     """
-    # Of 1 a program would think that it is always 1.
+    # torch.export takes a size of 1 for a constant.
     examples = graph.example(*(shape or example_shape(divisor)), batch or 2)
     module: nn.Module = graph
-    sizes: dict = {} if batch else {0: Dim('batch', min=1)}
+    sizes: dict[int, Any] = {} if batch else {0: Dim('batch', min=1)}
     cameras = dict(sizes)
     if shape is None:
         rows = 1 if graph.kind == 'uint8' else 2
@@ -99,6 +101,6 @@ def trace(
 
 
 def example_shape(divisor: int) -> tuple[int, int]:
-    """(height, width) of the example of a program of any size."""
+    """Return (height, width) of the example that a program of any size is traced with."""
     side = max(divisor, LEAST_SIDE)
     return 2 * side, 3 * side

@@ -1,115 +1,141 @@
-"""Detection with an exported model, called as the inferencer is; torch is not needed for it."""
-import contextlib
+"""Detection with an exported model, called as the inferencer is. torch is not needed for it."""
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.io.attributes import name_attributes
 from mmdet_centernet.io.inputs import (
-    cameras_of,
     check_batch_size,
     check_output,
     images_of,
     read_image,
+    select_cameras,
 )
-from mmdet_centernet.runtime.detector import Detector
+from mmdet_centernet.runtime.detector import Detections, Detector, Prepared
+
+Item = str | NDArray[np.uint8]
 
 
 class ExportedDetector(Detector):
-    """Detect objects, people and their joints, or objects in space, with an exported model.
+    """Detector of objects, their keypoints, attributes or 3D boxes with an exported model.
 
-    Is called as :class:`CenterNetInferencer` is, and gives what that gives. Neither torch nor
-    mmdet is needed (but torch for ``*.pt2``), unless data samples or pictures are asked for.
+    It is called like :class:`CenterNetInferencer` and returns the same results. Neither torch
+    nor mmdet is needed (except torch for ``*.pt2``) unless data samples or drawn images are asked
+    for.
 
-    ``detector('photo.jpg')['predictions'][0]`` is a dictionary of lists: ``bboxes`` (xyxy,
-    pixels of the original image), ``scores`` best first and ``labels``, which
+    ``detector('photo.jpg')['predictions'][0]`` is a dictionary of lists: ``bboxes`` (xyxy, pixels
+    of the original image), ``scores`` best first and ``labels``, which
     ``detector.dataset_meta['classes']`` names; of a pose model ``keypoints`` (pixels of the
     original image) and ``keypoint_scores``; of a 3D model, which needs the images' cameras,
-    ``bboxes_3d`` (x, y, z of the bottom's centre, h, w, l, rotation_y in the camera frame;
-    metres, radians), ``alpha`` and ``depth``.
+    ``bboxes_3d`` (x, y, z of the bottom center, h, w, l, rotation_y in the camera frame; meters,
+    radians), ``alpha`` and ``depth``; of a model with attributes ``attribute_<name>``, raw
+    values, and ``attributes``, their values by name; and what else its properties predict.
 
     Args:
         model (str | Path): ``*.onnx``, ``*.xml`` or ``*.pt2`` of ``tools/deployment/export.py``.
-        backend, device, threads, precision: See
-            :func:`mmdet_centernet.runtime.backends.open_model`.
-        tta (str, optional): ``'flip'`` insists that the model averages with the mirrored image,
-            which is decided when it is exported. None: as it was exported.
-        clip_boxes (bool, optional): Cut boxes off at the image's border. None: as the config's
-            ``test_cfg`` said.
-        show_progress (bool): Show a progress bar.
+        backend, device, threads, tta, clip_boxes, precision: see
+            :class:`mmdet_centernet.runtime.detector.Detector`.
+        show_progress (bool): show a progress bar.
 
     Attributes:
-        metadata (dict): See :mod:`mmdet_centernet.runtime.metadata`.
-        dataset_meta (dict): ``classes`` (tuple of str), ``palette`` (list of RGB), and of a
-            pose model its skeleton, as far as known.
+        metadata (Metadata): what the file says about itself.
+        dataset_meta (dict): ``classes`` (tuple of str), ``palette`` (list of RGB), and what else
+            the data set says, such as skeletons.
 
     Raises:
-        UserError: If the file is no exported model, cannot be loaded or is not what is asked
-            for, or the runtime or device is not there.
+        UserError: if the file is not an exported model, cannot be loaded or is not what is asked
+            for, or the runtime or device is missing.
     """
 
-    def __init__(self, model, backend=None, device='cpu', threads=None, tta=None,
-                 clip_boxes=None, precision=None, show_progress=False):
+    def __init__(
+        self,
+        model: str | Path,
+        backend: str | None = None,
+        device: str = 'cpu',
+        threads: int | None = None,
+        tta: str | None = None,
+        clip_boxes: bool | None = None,
+        precision: str | None = None,
+        show_progress: bool = False,
+    ) -> None:
         super().__init__(model, backend, device, threads, tta, clip_boxes, precision)
         if show_progress and find_spec('rich') is None:
             raise UserError('show_progress=True needs rich: pip install rich, or leave it out')
         self._show_progress = show_progress
-        self._number = 0  # of the next image, which an array's picture and result have
+        self._number = 0  # of the next image: names the drawn image and the result of an array
 
-    def __call__(self, inputs, batch_size=1, out_dir='', return_datasamples=False,
-                 return_vis=False, pred_score_thr=0.3, kpt_thr=None, no_save_vis=False,
-                 no_save_pred=True, print_result=False, cam2img=None):
+    def __call__(
+        self,
+        inputs: Any,
+        batch_size: int = 1,
+        out_dir: str | PathLike[str] = '',
+        return_datasamples: bool = False,
+        return_vis: bool = False,
+        pred_score_thr: float = 0.3,
+        kpt_thr: float | None = None,
+        no_save_vis: bool = False,
+        no_save_pred: bool = True,
+        print_result: bool = False,
+        cam2img: Any = None,
+    ) -> dict[str, Any]:
         """Detect.
 
-        An image that turns out to be broken stops the run with an error that names it. What
-        ``out_dir`` holds of earlier batches is complete.
+        A broken image stops the run with an error that names it. What ``out_dir`` holds of
+        earlier batches is complete.
 
         Args:
-            inputs (str | Path | ndarray | list): A file, an address, a folder (its images by
-                name, subfolders left out), a uint8 array [H, W, 3] in BGR, [H, W] in grey or
+            inputs (str | Path | ndarray | list): a file, an address, a folder (its images by
+                name, without subfolders), a uint8 array [H, W, 3] in BGR, [H, W] in gray or
                 [H, W, 4] with alpha, which is dropped; or a list of files and arrays.
-            batch_size (int): Images at a time. A model of a fixed batch takes always so many:
-                ``batch_size`` is rounded up to a multiple of it, and the last batch filled up.
-                Images of different sizes are padded to the largest where the model takes
-                normalised images; where it normalises itself nothing could be written there
-                that it takes for no image, so that each size is a batch of its own.
-            out_dir (str | Path): Pictures go to ``vis/`` in it and, with
+            batch_size (int): images at a time. A model exported with a fixed batch size always
+                receives that many images: ``batch_size`` is rounded up to a multiple of it, and
+                the last batch is filled up. Images of different sizes are padded to the largest
+                if the model takes normalized images and does not flip them. (A model that
+                normalizes images itself has no neutral value to pad with.) Otherwise each size is
+                a batch of its own.
+            out_dir (str | Path): drawn images go to ``vis/`` in it and, with
                 ``no_save_pred=False``, results to ``preds/*.json``.
-            return_datasamples (bool): Predictions as ``DetDataSample``.
-            return_vis (bool): Return pictures.
-            pred_score_thr (float): Of what is drawn.
-            kpt_thr (float, optional): Of a pose model: joints that score less are not drawn.
+            return_datasamples (bool): return predictions as ``DetDataSample``.
+            return_vis (bool): return drawn images.
+            pred_score_thr (float): least score of what is drawn.
+            kpt_thr (float, optional): of a pose model: least score of keypoints that are drawn.
                 None: 0.3.
-            no_save_vis, no_save_pred (bool): Write no pictures, or no results.
-            print_result (bool): Print each batch's predictions.
-            cam2img (ndarray | str | Path | list, optional): Of a 3D model, which needs it; see
-                :func:`inputs.cameras_of`.
+            no_save_vis, no_save_pred (bool): write no drawn images, or no results.
+            print_result (bool): print each batch's predictions.
+            cam2img (ndarray | str | Path | list, optional): of a 3D model, which requires it; see
+                :func:`mmdet_centernet.io.inputs.cameras_of`.
 
         Returns:
-            dict: ``predictions``, one per input, and ``visualization``, the pictures (RGB) if
+            dict: ``predictions``, one per input, and ``visualization``, the drawn images (RGB) if
             any were asked for.
 
         Raises:
-            UserError: If an input, its camera, or where it is to be written, is none that will
-                do, or drawing needs what is not installed.
+            UserError: if an input, its camera or the output path is invalid, or drawing needs a
+                package that is not installed.
         """
         check_batch_size(batch_size)
         inputs = images_of(inputs)
-        cameras = self._cameras(cam2img, inputs)
-        if kpt_thr is not None and self.metadata['task'] != 'pose':
-            raise UserError(f'kpt_thr is for joints, but model {self.path} predicts none: leave '
-                            'it out')
+        cameras = select_cameras(
+            cam2img, inputs, self.metadata.needs_camera, f'model {self.path}')
+        if kpt_thr is not None and 'keypoints' not in self.metadata.outputs:
+            raise UserError(f'kpt_thr is for keypoints, but model {self.path} predicts none: '
+                            'leave it out')
         if out_dir:
             check_output(inputs, out_dir, no_save_pred)
         draws = return_vis or bool(out_dir and not no_save_vis)
         if draws or return_datasamples:
-            _check_mmdet('return_vis and pictures in out_dir (see no_save_vis)' if draws
+            _check_mmdet('return_vis and drawn images in out_dir (see no_save_vis)' if draws
                          else 'return_datasamples')
         writes = bool(out_dir and not no_save_pred)
-        results = dict(predictions=[], visualization=[])
+        results: dict[str, Any] = dict(predictions=[], visualization=[])
         for start in self._starts(len(inputs), batch_size):
             items = inputs[start:start + self.chunk_size(batch_size)]
             images = [read_image(item) for item in items]
@@ -117,10 +143,10 @@ class ExportedDetector(Detector):
                 self.prepare(image, None if cameras is None else cameras[start + place],
                              item if isinstance(item, str) else f'inputs[{start + place}]')
                 for place, (image, item) in enumerate(zip(images, items))]
-            batch = []
+            batch: list[Any] = []
             for item, image, sample, found in zip(
                     items, images, prepared, self._detect(prepared)):
-                plain = {name: values.tolist() for name, values in found.items()}
+                plain = self._to_plain(found)
                 if draws:
                     results['visualization'].append(self._draw(
                         item, image, sample, found, pred_score_thr, kpt_thr,
@@ -135,45 +161,38 @@ class ExportedDetector(Detector):
             results['predictions'] += batch
         return results
 
-    def _cameras(self, cam2img, inputs):
-        """The camera of each input, or None if the model needs none."""
-        if not self.needs_camera:
-            if cam2img is not None:
-                raise UserError('cam2img is the camera that boxes in space need, but model '
-                                f'{self.path} finds none: leave it out')
-            return None
-        if cam2img is None:
-            raise UserError(
-                f"model {self.path} finds boxes in space, which takes the images' camera: give "
-                'cam2img, a 3 x 4 matrix, the path of a KITTI calib file, or a list with one for '
-                'each input')
-        return cameras_of(cam2img, inputs)
-
-    def _starts(self, count, batch_size):
-        """Where each batch begins, with a progress bar if it is wanted."""
+    def _starts(self, count: int, batch_size: int) -> Iterable[int]:
+        """Return the start of each batch, with a progress bar if it is wanted."""
         starts = range(0, count, self.chunk_size(batch_size))
         if not self._show_progress:
             return starts
         from rich.progress import track
         return track(starts, description='Inference')
 
-    # What becomes of them.
+    # From detections to results.
 
-    def data_sample(self, item, sample, found):
-        """A ``DetDataSample`` of what was found.
+    def _to_plain(self, found: Detections) -> dict[str, Any]:
+        """Convert detections to plain lists, and name the values of attributes."""
+        plain: dict[str, Any] = {name: values.tolist() for name, values in found.items()}
+        if self.metadata.attributes:
+            plain['attributes'] = name_attributes(found, self.metadata.attributes)
+        return plain
+
+    def data_sample(self, item: Item, sample: Prepared, found: Detections) -> Any:
+        """Return detections as a ``DetDataSample``.
 
         Args:
-            item (str | ndarray): The input.
-            sample (Prepared): It, prepared.
-            found (dict[str, ndarray]): What :meth:`detect` gives for it.
+            item (str | ndarray): the input.
+            sample (Prepared): the prepared input.
+            found (dict[str, ndarray]): its detections, see :meth:`detect`.
         """
         import torch
         from mmdet.structures import DetDataSample
         from mmengine.structures import InstanceData
-        meta = dict(
+        is_float = self.metadata.input.kind == 'float'
+        meta: dict[str, Any] = dict(
             ori_shape=sample.size[::-1], homography_matrix=sample.homography,
-            img_shape=sample.image.shape[-2:] if self.metadata['input']['kind'] == 'float'
-            else sample.image.shape[:2])
+            img_shape=sample.image.shape[-2:] if is_float else sample.image.shape[:2])
         if isinstance(item, str):
             meta['img_path'] = item
         if sample.cam2img is not None:
@@ -183,61 +202,48 @@ class ExportedDetector(Detector):
             **{name: torch.from_numpy(values) for name, values in found.items()})
         return result
 
-    def _write(self, plain, item, out_dir):
-        """One input's result as json."""
+    def _write(self, plain: dict[str, Any], item: Item, out_dir: str | PathLike[str]) -> None:
+        """Write one input's result as JSON."""
         name = Path(item).stem if isinstance(item, str) else str(self._number)
         path = Path(out_dir) / 'preds' / f'{name}.json'
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(plain), encoding='utf-8')
 
     @cached_property
-    def _visualizer(self):
-        """What draws the model's task."""
+    def _visualizer(self) -> Any:
+        """The visualizer of the model's task."""
         from mmdet.visualization import DetLocalVisualizer
 
-        from mmdet_centernet.visualization import Mono3DLocalVisualizer, PoseLocalVisualizer
-        kind = dict(pose=PoseLocalVisualizer, mono3d=Mono3DLocalVisualizer).get(
-            self.metadata['task'], DetLocalVisualizer)
-        visualizer = kind()
+        from mmdet_centernet.inference.drawing import VISUALIZERS
+        visualizer = VISUALIZERS.get(self.metadata.task, DetLocalVisualizer)()
         visualizer.dataset_meta = self.dataset_meta
         return visualizer
 
-    def _draw(self, item, image, sample, found, score_thr, kpt_thr, out_dir):
-        """The picture (RGB) of one input, which goes into a folder if there is one."""
-        if self.metadata['task'] == 'detection':
-            found = _drawable(found, sample.size)
+    def _draw(
+        self,
+        item: Item,
+        image: NDArray[np.uint8],
+        sample: Prepared,
+        found: Detections,
+        score_thr: float,
+        kpt_thr: float | None,
+        out_dir: str | PathLike[str],
+    ) -> NDArray[np.uint8]:
+        """Draw one input's detections (RGB), into a folder if there is one."""
+        from mmdet_centernet.inference.drawing import drawable, keypoints_above
         name = Path(item).name if isinstance(item, str) else f'{self._number:08d}.jpg'
-        with self._joints_above(kpt_thr):
+        shown = drawable(self.data_sample(item, sample, found), self._visualizer)
+        with keypoints_above(self._visualizer, kpt_thr):
             self._visualizer.add_datasample(
-                name, image[..., ::-1], self.data_sample(item, sample, found), draw_gt=False,
-                pred_score_thr=score_thr,
+                name, image[..., ::-1], shown, draw_gt=False, pred_score_thr=score_thr,
                 out_file=str(Path(out_dir) / 'vis' / name) if out_dir else None)
-        return self._visualizer.get_image()
-
-    @contextlib.contextmanager
-    def _joints_above(self, kpt_thr):
-        """Have joints drawn so for one picture."""
-        if kpt_thr is None:
-            yield
-            return
-        before = self._visualizer.kpt_thr
-        self._visualizer.kpt_thr = kpt_thr
-        try:
-            yield
-        finally:
-            self._visualizer.kpt_thr = before
+        drawn: NDArray[np.uint8] = self._visualizer.get_image()
+        return drawn
 
 
-def _check_mmdet(purpose):
-    """Raise UserError unless what makes data samples and pictures is installed."""
+def _check_mmdet(purpose: str) -> None:
+    """Raise a UserError unless what makes data samples and drawn images is installed."""
     missing = [name for name in ('torch', 'mmengine', 'mmdet') if find_spec(name) is None]
     if missing:
         raise UserError(f'{purpose} need {missing[0]}, which is not installed here: leave them '
                         'out, or install it')
-
-
-def _drawable(found, size):
-    """Detections whose boxes lie in an image of a size (width, height) and have an area."""
-    boxes = found['bboxes'].clip(0, np.array(size * 2, np.float32) - 1)
-    shown = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    return {name: values[shown] for name, values in dict(found, bboxes=boxes).items()}

@@ -1,4 +1,6 @@
-"""Image files in memory: whole or cut short, and decoded (numpy and OpenCV only)."""
+"""Decoding of image files, and detection of truncated ones (numpy and OpenCV only)."""
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -8,16 +10,16 @@ from mmdet_centernet.errors import UserError
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 JPEG_SCAN = 0xda
 PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
-# By how much a JPEG file can be made smaller in decoding it, and OpenCV's word for it.
+# Factors by which OpenCV can shrink a JPEG file while decoding it, and the flag for each.
 REDUCTIONS = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2,
               4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
 
 def is_truncated(data: bytes) -> bool:
-    """Whether a JPEG or PNG file stops before its end mark.
+    """Return whether a JPEG or PNG file stops before its end marker.
 
-    OpenCV decodes what there is of such a file, with grey rows for the rest. Bytes after
-    the end mark are harmless. Other formats are not looked into.
+    OpenCV decodes the rows that such a file has and fills the rest with gray. Bytes after
+    the end marker are harmless. Other formats are not checked.
 
     Args:
         data (bytes): the whole file.
@@ -26,7 +28,7 @@ def is_truncated(data: bytes) -> bool:
         return data.rfind(PNG_END) < 0
     if not data.startswith(JPEG_START):
         return False
-    # Past the header's segments, which may hold a thumbnail with an end mark of its own.
+    # Skip the header's segments, which may hold a thumbnail with an end marker of its own.
     position = len(JPEG_START)
     while position + 4 <= len(data) and data[position] == 0xff:
         marker = data[position + 1]
@@ -34,7 +36,7 @@ def is_truncated(data: bytes) -> bool:
             position += 1
             continue
         if marker == JPEG_SCAN:
-            # From behind, where it is in most files.
+            # Search from the end, because that is where most files have it.
             return data.rfind(JPEG_END, position) < 0
         position += 2 + int.from_bytes(data[position + 2:position + 4], 'big')
     return True
@@ -43,31 +45,32 @@ def is_truncated(data: bytes) -> bool:
 def decode_image(data: bytes, name: str, reduction: int = 1) -> NDArray[np.uint8]:
     """Decode an image file as BGR.
 
-    Grey and palette images become three channels, 16-bit images are scaled to 8 bits (the
+    Grayscale and palette images become three channels, 16-bit images are scaled to 8 bits (the
     low byte is dropped), an alpha channel is dropped, and the EXIF orientation is applied.
 
     Args:
         data (bytes): the whole file.
-        name (str): the file's, for errors.
-        reduction (int): one of ``REDUCTIONS``. The sides become that part of themselves,
-            rounded up, which with JPEG saves most of the time.
+        name (str): name of the file in error messages.
+        reduction (int): one of ``REDUCTIONS``. The sides are divided by it and rounded up, which
+            saves most of the time for JPEG files.
 
     Returns:
         ndarray[H, W, 3]: uint8.
 
     Raises:
-        UserError: if the file is no image, or truncated.
+        UserError: if the file is not an image, or is truncated.
     """
     if is_truncated(data):
         raise UserError(
             f'image {name} is truncated: its last part is missing after {len(data)} '
-            'bytes; copy it again, or leave it out')
+            'bytes. Copy it again, or leave it out.')
     try:
-        img = cv2.imdecode(np.frombuffer(data, np.uint8), REDUCTIONS[reduction])
+        img: Any = cv2.imdecode(np.frombuffer(data, np.uint8), REDUCTIONS[reduction])
     except cv2.error:
         img = None
     if img is None:
         raise UserError(
-            f'image {name} ({len(data)} bytes) is no image that OpenCV can read: replace '
-            'it, or leave it out')
-    return img
+            f'image {name} ({len(data)} bytes) is not an image that OpenCV can read. '
+            'Replace it, or leave it out.')
+    decoded: NDArray[np.uint8] = img
+    return decoded

@@ -1,69 +1,75 @@
 """KITTI's text files: labels, results, cameras and lists of images.
 
-Frames and units are KITTI's: boxes in px of the image, (x1, y1, x2, y2); lengths in metres in the
-camera frame, x to the right, y down, z forward; angles in radians. Row i of what is read stands
-in line i + 1 of its file.
+Frames and units are KITTI's: boxes in px of the image, (x1, y1, x2, y2); lengths in meters in the
+camera frame, x to the right, y down, z forward; angles in radians. Row i of the objects is line
+i + 1 of the file.
 """
 import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmdet_centernet.errors import UserError
 
-#: Type of a region with objects that nobody labelled; its numbers are -1, -10 and -1000, but for
-#: the box.
+#: Path of a file.
+AnyPath: TypeAlias = str | os.PathLike[str]
+
+#: Type of a region with unlabeled objects; all its numbers but the box are -1, -10 or -1000.
 CLASSLESS = 'DontCare'
-#: Numbers of a line behind the type, as the object development kit's readme lists them.
+#: Numbers of a line after the type, as the object development kit's readme lists them.
 FIELDS = ('truncated', 'occluded', 'alpha', 'left', 'top', 'right', 'bottom', 'height', 'width',
           'length', 'x', 'y', 'z', 'rotation_y')
 CAMERA_SHAPE = (3, 4)
 
 
 class KittiObjects(NamedTuple):
-    """The objects of one image, a row each.
+    """Objects of one image, one row each.
 
-    ``types`` (list[str]); ``truncated`` (float64 [N], share outside the image, 0 to 1, or -1);
-    ``occluded`` (int64 [N]: 0 seen, 1 partly, 2 largely hidden, 3 unknown, or -1); ``alpha``
+    ``types`` (list[str]); ``truncated`` (float64 [N], fraction outside the image, 0 to 1, or -1);
+    ``occluded`` (int64 [N]: 0 visible, 1 partly, 2 largely occluded, 3 unknown, or -1); ``alpha``
     (float64 [N], observation angle); ``bboxes`` (float64 [N, 4]); ``dims`` (float64 [N, 3],
-    height, width, length); ``locations`` (float64 [N, 3], the bottom's centre); ``rotation_y``
+    height, width, length); ``locations`` (float64 [N, 3], center of the bottom); ``rotation_y``
     (float64 [N]); ``scores`` (float64 [N], None for labels).
     """
-    types: list
-    truncated: np.ndarray
-    occluded: np.ndarray
-    alpha: np.ndarray
-    bboxes: np.ndarray
-    dims: np.ndarray
-    locations: np.ndarray
-    rotation_y: np.ndarray
-    scores: np.ndarray | None
+    types: list[str]
+    truncated: NDArray[np.float64]
+    occluded: NDArray[np.int64]
+    alpha: NDArray[np.float64]
+    bboxes: NDArray[np.float64]
+    dims: NDArray[np.float64]
+    locations: NDArray[np.float64]
+    rotation_y: NDArray[np.float64]
+    scores: NDArray[np.float64] | None
 
 
-def read_objects(path, scored=False):
+def read_objects(path: AnyPath, scored: bool = False) -> KittiObjects:
     """Read a label or result file.
 
     Args:
-        path (str | Path): the file; an empty one has no objects.
-        scored (bool): results, which have a score in each line. Labels have none.
+        path (str | Path): the file; an empty file has no objects.
+        scored (bool): read results, which have a score in each line, rather than labels.
 
     Returns:
         KittiObjects: angles as the file has them.
 
     Raises:
-        UserError: naming file and line, if the file is missing, a line has not the fields it
-            should, or one of them is not a finite number; for labels that are not ``DontCare``
-            also if a dimension or the depth is not positive, or the box has no size.
+        UserError: naming file and line, if the file is missing, a line has too many or too few
+            fields, or a field is not a finite number; for labels other than ``DontCare`` also if
+            a dimension or the depth is not positive, or the box has no size.
     """
     names = FIELDS + ('score', ) * scored
-    types, rows = [], []
+    types: list[str] = []
+    rows: list[list[float]] = []
     for number, line in enumerate(_read_lines(path, 'result' if scored else 'label'), start=1):
         fields = line.split()
         where = f'line {number} of {path}'
         if len(fields) != 1 + len(names):
             if len(fields) == 2 + len(names) and not scored:
-                hint = '; a file of results, with scores, cannot stand for labels'
+                hint = '; a file of results, which has scores, cannot serve as labels'
             elif len(fields) == len(names) and scored:
                 hint = '; the score at the end is missing'
             else:
@@ -84,8 +90,14 @@ def read_objects(path, scored=False):
         numbers[:, 7:10], numbers[:, 10:13], numbers[:, 13], numbers[:, 14] if scored else None)
 
 
-def _check(numbers, types, names, path, scored):
-    """Raise the error for the first faulty line."""
+def _check(
+    numbers: NDArray[np.float64],
+    types: list[str],
+    names: Sequence[str],
+    path: AnyPath,
+    scored: bool,
+) -> None:
+    """Raise UserError for the first invalid line."""
     faulty = ~np.isfinite(numbers)
     faulty[:, 1] |= numbers[:, 1] != np.round(numbers[:, 1])
     if faulty.any():
@@ -95,10 +107,10 @@ def _check(numbers, types, names, path, scored):
             f'must be a {"whole" if column == 1 else "finite"} number')
     if scored:
         return
-    labelled = np.array([name != CLASSLESS for name in types], bool)
-    flat = (numbers[:, 7:10] <= 0).any(axis=1) & labelled
-    behind = (numbers[:, 12] <= 0) & labelled
-    empty = ((numbers[:, 5:7] <= numbers[:, 3:5]).any(axis=1)) & labelled
+    labeled = np.array([name != CLASSLESS for name in types], bool)
+    flat = (numbers[:, 7:10] <= 0).any(axis=1) & labeled
+    behind = (numbers[:, 12] <= 0) & labeled
+    empty = ((numbers[:, 5:7] <= numbers[:, 3:5]).any(axis=1)) & labeled
     for rows, columns, words in (
             (flat, slice(7, 10), 'height, width and length {}, which must be positive'),
             (behind, slice(12, 13), 'the depth (z) {}, which must be positive: the object is not '
@@ -109,15 +121,16 @@ def _check(numbers, types, names, path, scored):
             row = np.flatnonzero(rows)[0]
             given = ', '.join(f'{value:g}' for value in numbers[row, columns])
             raise UserError(
-                f'line {row + 1} of {path} ({types[row]}) has {words.format(given)}; mend the '
-                f'line, or call it {CLASSLESS} to have the region ignored')
+                f'line {row + 1} of {path} ({types[row]}) has {words.format(given)}; fix the '
+                f'line, or set its type to {CLASSLESS} to ignore the region')
 
 
-def write_objects(path, objects):
-    """Write a label file, or with scores a result file as the official server takes it.
+def write_objects(path: AnyPath, objects: KittiObjects) -> None:
+    """Write a label file, or with scores a result file in the format of KITTI's server.
 
-    Numbers have four decimals (a tenth of a millimetre and of a milliradian), where the original's
-    result files have two; scores have the nine digits that keep float32 apart.
+    Numbers have four decimals (a tenth of a millimeter and of a milliradian), whereas result files
+    of the original implementation have two. Scores have nine digits, which distinguish all float32
+    values.
 
     Args:
         path (str | Path): the file; its folder must exist.
@@ -125,8 +138,8 @@ def write_objects(path, objects):
             unknown).
 
     Raises:
-        UserError: if a number is not finite, results name a ``DontCare`` region, or the file
-            cannot be written.
+        UserError: if a number is not finite, a result is a ``DontCare`` region, or the file cannot
+            be written.
     """
     columns = np.column_stack((
         objects.truncated, objects.occluded, objects.alpha, objects.bboxes, objects.dims,
@@ -139,8 +152,8 @@ def write_objects(path, objects):
     for row, (name, values) in enumerate(zip(objects.types, columns.tolist(), strict=True)):
         if objects.scores is not None and name == CLASSLESS:
             raise UserError(
-                f'objects[{row}] for the result file {path} is {CLASSLESS}, which only labels '
-                'may say: write results of classes')
+                f'objects[{row}] for the result file {path} is {CLASSLESS}, which is allowed '
+                'in labels only: write results of classes')
         if not all(map(math.isfinite, values)):
             raise UserError(
                 f'objects[{row}] ({name}) for {path} has a number that is not finite: {values}')
@@ -151,29 +164,29 @@ def write_objects(path, objects):
         raise UserError(f'cannot write {path} ({error.strerror})') from None
 
 
-def read_calib(path, key='P2'):
+def read_calib(path: AnyPath, key: str = 'P2') -> NDArray[np.float64]:
     """Read a camera from a KITTI calibration file.
 
     Args:
         path (str | Path): lines of ``<name>: <numbers>``.
-        key (str): name of the camera; P2 is that of the left colour images, image_2.
+        key (str): name of the camera; P2 is the left color camera, whose images are in image_2.
 
     Returns:
         ndarray[3, 4]: float64, camera frame to px.
 
     Raises:
-        UserError: if the file or the line is missing, or is no projection of rectified images:
-            twelve finite numbers, positive focal lengths, the rows of a triangle and 1 at the
-            end of it.
+        UserError: if the file or the line is missing, or is not a projection of rectified images:
+            twelve finite numbers, positive focal lengths, and an upper triangular left part
+            that ends in 1.
     """
-    texts = {}
+    texts: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(_read_lines(path, 'calib'), start=1):
         name, colon, text = line.partition(':')
         if colon:
             texts.setdefault(name.strip(), (number, text))
     if key not in texts:
         raise UserError(
-            f"calib file {path} has no line {key!r}: it must be one of KITTI's, with the "
+            f"calib file {path} has no line {key!r}: it must be in KITTI's format, with the "
             f'camera\'s projection as "{key}: " and 12 numbers')
     number, text = texts[key]
     where = f'line {number} of {path}'
@@ -187,28 +200,28 @@ def read_calib(path, key='P2'):
         raise UserError(
             f'{where} gives the focal lengths {camera[0, 0]:g} and {camera[1, 1]:g} px '
             f'(entries 1 and 6 of {key}): both must be positive')
-    # Rounding in the file must not matter: a millionth turns nothing by a hundredth of a pixel.
+    # Tolerate rounding in the file: 1e-6 moves no point by a hundredth of a pixel.
     if not np.allclose(camera[[1, 2, 2, 2], [0, 0, 1, 2]], (0, 0, 0, 1), rtol=0, atol=1e-6):
         raise UserError(
-            f'{where} is no projection of a rectified image: entries 5, 9, 10 and 11 of {key} '
-            f'must be 0, 0, 0 and 1, not {camera[[1, 2, 2, 2], [0, 0, 1, 2]].tolist()}')
+            f'{where} is not the projection of a rectified image: entries 5, 9, 10 and 11 of '
+            f'{key} must be 0, 0, 0 and 1, not {camera[[1, 2, 2, 2], [0, 0, 1, 2]].tolist()}')
     return camera
 
 
-def read_split(path):
+def read_split(path: AnyPath) -> list[str]:
     """Read a list of images.
 
     Args:
-        path (str | Path): one name in a line, as of the files without the extension.
+        path (str | Path): one file name without extension per line.
 
     Returns:
         list[str]: the names as written, such as '000123'.
 
     Raises:
-        UserError: if the file is missing or empty, a line holds more than a name, or two hold
-            the same.
+        UserError: if the file is missing or empty, a line has more than one name, or two lines
+            have the same.
     """
-    lines_of = {}
+    lines_of: dict[str, int] = {}
     for number, line in enumerate(_read_lines(path, 'split'), start=1):
         fields = line.split()
         if len(fields) > 1:
@@ -226,8 +239,8 @@ def read_split(path):
     return list(lines_of)
 
 
-def _read_lines(path, kind):
-    """The lines of a text file, without empty ones at the end."""
+def _read_lines(path: AnyPath, kind: str) -> list[str]:
+    """Read the lines of a text file, without empty ones at the end."""
     try:
         text = Path(path).read_text(encoding='utf-8-sig').rstrip()
     except FileNotFoundError:
@@ -239,8 +252,8 @@ def _read_lines(path, kind):
     return text.split('\n') if text else []
 
 
-def _is_float(text):
-    """Whether a text can be read as a number (NaN and infinity can)."""
+def _is_float(text: str) -> bool:
+    """Return whether a text can be read as a number, NaN and infinity included."""
     try:
         float(text)
     except ValueError:

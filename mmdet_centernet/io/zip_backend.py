@@ -1,10 +1,11 @@
-"""Files inside zip archives, for everything that takes MMEngine's ``backend_args``."""
+"""Files inside zip archives, for everything that accepts MMEngine's ``backend_args``."""
 import difflib
 import os
 import posixpath
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from mmengine.fileio import BaseStorageBackend, LocalBackend, register_backend
@@ -17,29 +18,30 @@ SEPARATOR = '.zip@/'
 
 @register_backend('zip')
 class ZipBackend(BaseStorageBackend):
-    """Read ``data/coco/train2017.zip@/train2017/1.jpg`` without unpacking the archive.
+    """Storage backend for paths such as ``data/coco/train2017.zip@/train2017/1.jpg``.
 
-    ``backend_args=dict(backend='zip')`` selects it, for images, annotation files or both. What
-    stands after ``@/`` is the name in the archive. A path without ``.zip@/`` is a local file.
+    ``backend_args=dict(backend='zip')`` selects it, for images, annotation files or both. The part
+    after ``@/`` is the name in the archive. A path without ``.zip@/`` is a local file.
 
-    Each process opens an archive for itself when it first reads from it: workers that shared
-    their parent's open file would move each other's place in it.
+    Each process opens an archive for itself when it first reads from it, because workers that
+    shared their parent's open file would change each other's position in it.
 
     Raises:
-        UserError: naming the archive, if it is missing or broken, or has no such file (then
-            with the nearest name that it has).
+        UserError: naming the archive, if it is missing or broken, or has no such file (then with
+            the most similar name that it has).
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._local = LocalBackend()
-        # Archive -> (process, its open archive).
-        self._archives = {}
+        # Archive -> (process id, the archive that this process opened).
+        self._archives: dict[str, tuple[int, zipfile.ZipFile]] = {}
 
-    def get(self, filepath):
+    def get(self, filepath: str | os.PathLike[str]) -> bytes:
         """Return the bytes of a file."""
         archive, separator, member = str(filepath).partition(SEPARATOR)
         if not separator:
-            return self._local.get(filepath)
+            data: bytes = self._local.get(filepath)
+            return data
         archive += '.zip'
         opened = self._open(archive)
         try:
@@ -49,17 +51,17 @@ class ZipBackend(BaseStorageBackend):
                 f'{archive} has no file {member!r}; the nearest that it has is '
                 f'{_nearest(member, opened.namelist())}') from None
         except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError) as error:
-            # Broken or cut short; RuntimeError: locked with a password, or packed in a way
-            # that Python does not know.
+            # Broken or truncated; RuntimeError: encrypted, or compressed in a way that Python
+            # does not support.
             raise UserError(f'{member!r} in {archive} cannot be read: {error}') from None
 
-    def get_text(self, filepath, encoding='utf-8'):
+    def get_text(self, filepath: str | os.PathLike[str], encoding: str = 'utf-8') -> str:
         """Return the text of a file."""
         return self.get(filepath).decode(encoding)
 
     @contextmanager
-    def get_local_path(self, filepath):
-        """Unpack a file for as long as the context lasts; a local one stays where it is."""
+    def get_local_path(self, filepath: str | os.PathLike[str]) -> Iterator[str]:
+        """Extract a file while the context lasts; yield the path of a local file unchanged."""
         if SEPARATOR not in str(filepath):
             yield str(filepath)
             return
@@ -69,10 +71,10 @@ class ZipBackend(BaseStorageBackend):
                 file.write(self.get(filepath))
             yield path
 
-    def _open(self, archive):
-        """This process's own open archive."""
+    def _open(self, archive: str) -> zipfile.ZipFile:
+        """Open an archive, once per process."""
         process, opened = self._archives.get(archive, (None, None))
-        if process != os.getpid():
+        if opened is None or process != os.getpid():
             try:
                 opened = zipfile.ZipFile(archive)
             except FileNotFoundError:
@@ -86,8 +88,8 @@ class ZipBackend(BaseStorageBackend):
         return opened
 
 
-def _nearest(member, names):
-    """The name most like one that is not there, for a sentence."""
+def _nearest(member: str, names: Sequence[str]) -> str:
+    """Return the name most similar to a missing one, for an error message."""
     base = posixpath.basename(member)
     elsewhere = [name for name in names if posixpath.basename(name) == base and base]
     nearest = elsewhere[:1] or difflib.get_close_matches(member, names, n=1, cutoff=0)

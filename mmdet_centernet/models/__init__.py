@@ -1,10 +1,10 @@
-"""Everything that is built from a config's ``model``."""
-from .backbones import *  # noqa: F401,F403
-from .data_preprocessors import *  # noqa: F401,F403
-from .dense_heads import *  # noqa: F401,F403
-from .detectors import *  # noqa: F401,F403
-from .layers import *  # noqa: F401,F403
-from .losses import *  # noqa: F401,F403
-from .necks import *  # noqa: F401,F403
-from .properties import *  # noqa: F401,F403
-from .test_time_augs import *  # noqa: F401,F403
+"""Modules that a config's ``model`` can name."""
+from mmdet_centernet.models.backbones import *  # noqa: F401,F403
+from mmdet_centernet.models.data_preprocessors import *  # noqa: F401,F403
+from mmdet_centernet.models.dense_heads import *  # noqa: F401,F403
+from mmdet_centernet.models.detectors import *  # noqa: F401,F403
+from mmdet_centernet.models.layers import *  # noqa: F401,F403
+from mmdet_centernet.models.losses import *  # noqa: F401,F403
+from mmdet_centernet.models.necks import *  # noqa: F401,F403
+from mmdet_centernet.models.properties import *  # noqa: F401,F403
+from mmdet_centernet.models.test_time_augs import *  # noqa: F401,F403

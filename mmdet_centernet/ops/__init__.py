@@ -1,1 +1,1 @@
-"""Pure functions on tensors (numpy arrays in ``affine``); they know no model and no config."""
+"""Pure functions on tensors and arrays, independent of models and configs."""

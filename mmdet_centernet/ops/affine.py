@@ -1,10 +1,10 @@
-"""Centre and scale warps of an image plane, as 3x3 matrices (numpy only).
+"""Warps of the image plane by a center and a scale, as 3x3 matrices (numpy only).
 
-Convention: points are (x, y) in pixels, integer coordinates are pixel centres, matrices act
+Convention: points are (x, y) in pixels, integer coordinates are pixel centers, matrices act
 on column vectors ``(x, y, 1)`` from the left, and boxes are ``(x1, y1, x2, y2)``. This is
-the frame of ``cv2.warpAffine`` and of the original implementation of CenterNet, which moves
-boxes and pixels by the same matrix; a mirrored pixel of an image of width W goes from ``x``
-to ``W - 1 - x`` (MMDetection's flip moves boxes to ``W - x``).
+the frame of ``cv2.warpAffine`` and of CenterNet (Zhou et al.), the original implementation,
+which warps boxes and pixels by the same matrix. Flipping an image of width W moves a pixel from
+``x`` to ``W - 1 - x`` (MMDetection's flip moves boxes to ``W - x``).
 """
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,16 +13,16 @@ Size = tuple[int, int]
 Matrix = NDArray[np.float64]
 
 
-# What a fit looks at: the whole image, of which nothing is lost, or its width alone.
+# Fit the whole image, of which nothing is cut off, or its width alone.
 FITS = ('whole', 'width')
 
 
 def fit_zoom(size: Size, out_size: Size, fit: str = 'whole') -> float:
-    """Zoom at which an image of ``size`` just fits into ``out_size``.
+    """Return the zoom at which an image of ``size`` just fits into ``out_size``.
 
     For a square output this is the original's side / max(width, height). For other outputs
-    the original looks at the output's width alone, so that the image may stick out above
-    and below; with ``fit='whole'`` nothing is lost.
+    the original uses the output's width alone, so that the image may extend beyond the top and
+    the bottom; with ``fit='whole'`` nothing is cut off.
 
     Args:
         size (tuple[int, int]): (width, height), px.
@@ -33,7 +33,7 @@ def fit_zoom(size: Size, out_size: Size, fit: str = 'whole') -> float:
         float: output px per input px.
 
     Raises:
-        ValueError: if ``fit`` is not known.
+        ValueError: for an unknown ``fit``.
     """
     if fit not in FITS:
         raise ValueError(f'fit={fit!r} must be one of {FITS}')
@@ -43,7 +43,7 @@ def fit_zoom(size: Size, out_size: Size, fit: str = 'whole') -> float:
 
 
 def center_warp(center: tuple[float, float], zoom: float, out_size: Size) -> Matrix:
-    """Matrix that zooms about a point and puts it into the middle of the output.
+    """Return the matrix that zooms about a point and moves it to the center of the output.
 
     ``x' = zoom * (x - center_x) + out_width / 2``, likewise for y (Objects as Points,
     Sec. 5: random scaling and cropping).
@@ -63,33 +63,33 @@ def center_warp(center: tuple[float, float], zoom: float, out_size: Size) -> Mat
 
 
 def flip_warp(width: int) -> Matrix:
-    """Matrix that mirrors an image of this width left to right: ``x' = width - 1 - x``."""
+    """Return the matrix that flips an image of this width: ``x' = width - 1 - x``."""
     return np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]], dtype=np.float64)
 
 
 def scaled_size(size: Size, scale: float) -> Size:
-    """Size in whole px of an image at a test scale: each side is ``int(side * scale)``.
+    """Return the size in px of an image at a test scale; each side is ``int(side * scale)``.
 
     Raises:
-        ValueError: if nothing is left of the image.
+        ValueError: if a side becomes 0.
     """
     width, height = int(size[0] * scale), int(size[1] * scale)
     if min(width, height) < 1:
         raise ValueError(
-            f'an image of {size[0]} x {size[1]} px has nothing left at the scale {scale:g}')
+            f'an image of {size[0]} x {size[1]} px has no pixels left at the scale {scale:g}')
     return width, height
 
 
 def pad_warp(size: Size, pad_mask: int, scale: float = 1.0) -> tuple[Size, Matrix, Size]:
-    """How an image is padded at its own resolution (the original's ``keep_res`` testing).
+    """Return the padding of an image at its own resolution (the original's ``keep_res``).
 
-    It is first resized to :func:`scaled_size`, if ``scale`` is not 1. Then each side grows to
-    ``(side | pad_mask) + 1``, and pixel ``side // 2`` comes to the middle of it: a shift by
-    whole pixels.
+    The image is first resized to :func:`scaled_size` if ``scale`` is not 1. Then each side
+    grows to ``(side | pad_mask) + 1``, and pixel ``side // 2`` moves to its middle, which is a
+    shift by whole pixels.
 
     Args:
         size (tuple[int, int]): (width, height) of the image, px.
-        pad_mask (int): 2^k - 1: the sides become multiples of ``pad_mask + 1``.
+        pad_mask (int): 2^k - 1; the sides become multiples of ``pad_mask + 1``.
         scale (float): test scale, positive.
 
     Returns:
@@ -97,7 +97,7 @@ def pad_warp(size: Size, pad_mask: int, scale: float = 1.0) -> tuple[Size, Matri
         px of the output; (width, height) of the output.
 
     Raises:
-        ValueError: if the scale leaves nothing of the image.
+        ValueError: if a side of the resized image is 0.
     """
     scaled = scaled_size(size, scale)
     out_size = (scaled[0] | pad_mask) + 1, (scaled[1] | pad_mask) + 1
@@ -106,11 +106,11 @@ def pad_warp(size: Size, pad_mask: int, scale: float = 1.0) -> tuple[Size, Matri
 
 def fit_warp(size: Size, out_size: Size, fit: str = 'whole',
              scale: float = 1.0) -> tuple[Size, Matrix, Size]:
-    """How an image is fitted into a fixed size (the original's ``fix_res`` testing).
+    """Return the warp that fits an image into a fixed size (the original's ``fix_res``).
 
-    It is first resized to :func:`scaled_size`, if ``scale`` is not 1. Its middle comes to the
-    middle, at the zoom of :func:`fit_zoom` for the image before resizing, so that it fills
-    ``scale`` times its usual part of the output.
+    The image is first resized to :func:`scaled_size` if ``scale`` is not 1. Its center moves to
+    the center of the output, at the zoom of :func:`fit_zoom` for the image before resizing, so
+    that it fills ``scale`` times its usual part of the output.
 
     Args:
         size (tuple[int, int]): (width, height) of the image, px.
@@ -119,10 +119,10 @@ def fit_warp(size: Size, out_size: Size, fit: str = 'whole',
         scale (float): test scale, positive.
 
     Returns:
-        tuple: as of :func:`pad_warp`.
+        tuple: see :func:`pad_warp`.
 
     Raises:
-        ValueError: if the scale leaves nothing of the image, or ``fit`` is not known.
+        ValueError: if a side of the resized image is 0, or for an unknown ``fit``.
     """
     scaled = scaled_size(size, scale)
     zoom = fit_zoom(size, out_size, fit)
@@ -130,7 +130,7 @@ def fit_warp(size: Size, out_size: Size, fit: str = 'whole',
 
 
 def invert_warp(matrix: ArrayLike) -> Matrix:
-    """The way back.
+    """Invert a warp.
 
     Args:
         matrix (ndarray[3, 3]): an invertible warp.
@@ -143,7 +143,7 @@ def invert_warp(matrix: ArrayLike) -> Matrix:
 
 
 def warp_points(points: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:
-    """Move points.
+    """Apply a warp to points.
 
     Args:
         points (ndarray[..., 2]): (x, y).
@@ -160,11 +160,11 @@ def warp_points(points: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:
 
 
 def warp_boxes(boxes: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:
-    """Move boxes: the upright box around the four moved corners.
+    """Apply a warp to boxes and return the axis-aligned boxes around the results.
 
     Args:
         boxes (ndarray[N, 4]): (x1, y1, x2, y2).
-        matrix (ndarray[3, 3]): the warp; may mirror or turn.
+        matrix (ndarray[3, 3]): the warp; may flip or rotate.
 
     Returns:
         ndarray[N, 4]: float64, x1 <= x2 and y1 <= y2.

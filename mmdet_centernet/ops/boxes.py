@@ -1,8 +1,8 @@
 """Overlaps of boxes, non-maximum suppression and Soft-NMS (Bodla et al. 2017, arXiv:1704.04503).
 
-Boxes are ``(x1, y1, x2, y2)`` in one common unit. ``offset`` is added to the sides' lengths: 0 for
-continuous coordinates, 1 for inclusive pixel indices. :mod:`mmdet_centernet.ops.boxes_numpy` is
-for arrays and for boxes in 3D.
+Boxes are ``(x1, y1, x2, y2)`` in a common unit. ``offset`` is added to the lengths of the sides:
+0 for continuous coordinates, 1 for inclusive pixel indices.
+:mod:`mmdet_centernet.ops.boxes_numpy` is for arrays and for 3D boxes.
 """
 from typing import Any
 
@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# A block's overlaps are held at once, so this bounds the memory (four MiB a float matrix).
+# All overlaps of a block are in memory at once: 4 MiB for a float matrix.
 BLOCK_SIZE = 1024
 METHODS = ('naive', 'linear', 'gaussian')
 
-# Rows of the table of candidates. A candidate's overlaps are computed from the first five.
+# Rows of the table of candidates. Overlaps are computed from the first five.
 X1, Y1, X2, Y2, AREA, SCORE = range(6)
 Table = NDArray[Any]
 
 
 def _computable(boxes: Tensor) -> Tensor:
-    """Half precision (and integers) cannot hold areas of boxes; compute in float32."""
+    """Convert half precision and integers, which cannot hold areas of boxes, to float32."""
     return boxes if boxes.dtype in (torch.float32, torch.float64) else boxes.float()
 
 
@@ -31,14 +31,14 @@ def box_overlaps(
         mode: str = 'iou',
         aligned: bool = False,
         offset: float = 0) -> Tensor:
-    """Overlap of boxes: intersection over union, or over the first box's area.
+    """Return the overlap of boxes: intersection over union, or over the first box's area.
 
     Args:
         boxes1 (Tensor[M, 4]): x1, y1, x2, y2.
         boxes2 (Tensor[N, 4]): in the same unit; M = N if ``aligned``.
-        mode (str): ``'iou'``, or ``'iof'`` for the share of the first box that is covered.
-        aligned (bool): row by row instead of each with each.
-        offset (float): added to the sides' lengths.
+        mode (str): ``'iou'``, or ``'iof'`` for the fraction of the first box that is covered.
+        aligned (bool): compare row by row instead of every pair.
+        offset (float): added to the lengths of the sides.
 
     Returns:
         Tensor[M, N] or, if aligned, Tensor[M]: in [0, 1]; NaN where the divisor is zero.
@@ -55,7 +55,7 @@ def box_overlaps(
             f'{len(boxes2)}.')
     first = boxes1.unbind(1) if aligned else boxes1[:, :, None].unbind(1)
     second = boxes2.unbind(1)
-    # One coordinate at a time: half the memory traffic of [M, N, 2] corners.
+    # One coordinate at a time, which needs half the memory traffic of [M, N, 2] corners.
     width = torch.minimum(first[2], second[2]) - torch.maximum(first[0], second[0])
     height = torch.minimum(first[3], second[3]) - torch.maximum(first[1], second[1])
     intersection = (width + offset).clamp_(min=0) * (height + offset).clamp_(min=0)
@@ -67,15 +67,17 @@ def box_overlaps(
 
 
 def _greedy_keep(suppresses: Tensor) -> Tensor:
-    """Solve ``keep[j] = no kept i < j suppresses j`` for a whole block at once.
+    """Solve ``keep[j] = no kept i < j suppresses j`` for a whole block by fixed-point iteration.
+
+    The iteration starts from "all kept". Entry ``j`` is final once every earlier entry is, so
+    the fixed point, which is unique, is reached after as many rounds as the longest chain of
+    suppressions.
 
     Args:
         suppresses (BoolTensor[N, N]): strictly upper triangular, ``[i, j]``.
 
     Returns:
-        BoolTensor[N]: the greedy choice. Iterating from "all kept" settles entry ``j``
-        once every earlier entry has settled, so the fixed point is reached after as many
-        rounds as the longest chain of suppressions, and it is the only one.
+        BoolTensor[N]: the boxes that greedy suppression keeps.
     """
     keep = torch.ones(len(suppresses), dtype=torch.bool, device=suppresses.device)
     while True:
@@ -86,21 +88,21 @@ def _greedy_keep(suppresses: Tensor) -> Tensor:
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: float = 0) -> Tensor:
-    """Greedy non-maximum suppression.
+    """Perform greedy non-maximum suppression.
 
-    A box goes if it overlaps a kept box of higher score by strictly more than the
-    threshold. Equal scores keep the order of the input (as torchvision has it; mmcv's
-    kernel leaves their order to an unstable sort). The threshold is compared in the
-    overlaps' own precision, as mmcv does it: at float32 0.6 means 0.60000002.
+    A box is removed if it overlaps a kept box of higher score by strictly more than the
+    threshold. Equal scores keep the order of the input, as in torchvision (mmcv's kernel uses
+    an unstable sort). The threshold is compared in the precision of the overlaps, as in mmcv:
+    at float32 0.6 means 0.60000002.
 
     Args:
         boxes (Tensor[N, 4]): x1, y1, x2, y2.
         scores (Tensor[N]): higher is better.
         iou_threshold (float): in [0, 1].
-        offset (float): added to the sides' lengths.
+        offset (float): added to the lengths of the sides.
 
     Returns:
-        LongTensor[K]: indices of the kept boxes, by falling score.
+        LongTensor[K]: indices of the kept boxes, by descending score.
     """
     order = scores.argsort(dim=0, descending=True, stable=True)
     ranked = _computable(boxes)[order]
@@ -119,7 +121,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: float = 0) 
 
 
 def _soft_overlaps(best: Table, rest: Table, offset: float) -> Table:
-    """Intersection over union of one candidate [6] with others [6, N]; 0 for 0 / 0."""
+    """Return the IoU of one candidate [6] with others [6, N]; 0 for 0 / 0."""
     width = np.minimum(rest[X2], best[X2])
     width -= np.maximum(rest[X1], best[X1])
     width += offset
@@ -130,14 +132,14 @@ def _soft_overlaps(best: Table, rest: Table, offset: float) -> Table:
     shared *= np.maximum(height, 0, out=height)
     union = rest[AREA] + best[AREA]
     union -= shared
-    # Two boxes without area have no overlap to speak of.
+    # Two boxes without an area do not overlap.
     union[union == 0] = 1
     shared /= union
     return shared
 
 
 def _decay(overlaps: Table, method: str, iou_threshold: float, sigma: float) -> Table:
-    """What scores are multiplied by, given the overlaps with a better box (Sec. 3)."""
+    """Return the factors of the scores, given the overlaps with a better box (Sec. 3)."""
     if method == 'gaussian':
         overlaps *= overlaps
         overlaps /= -sigma
@@ -147,7 +149,7 @@ def _decay(overlaps: Table, method: str, iou_threshold: float, sigma: float) -> 
 
 
 def _fill_holes(stays: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Positions of what stays after each discarded entry is replaced by the last one."""
+    """Return the positions that remain if each removed entry is replaced by the last one."""
     count = np.count_nonzero(stays)
     positions = np.arange(count)
     holes = np.flatnonzero(~stays[:count])
@@ -167,34 +169,36 @@ def soft_nms(
         max_num: int | None = None) -> tuple[Tensor, Tensor]:
     """Lower the scores of boxes that overlap better ones instead of dropping them.
 
-    In turn the best box left is taken, and the scores of the others of its class are
-    multiplied by 0 or 1 - IoU where the IoU reaches the threshold (``naive``, ``linear``), or
-    by exp(-IoU^2 / sigma) (``gaussian``). A box whose score falls below ``min_score`` leaves;
-    the very first one of a class stays in any case. Equal scores are taken in the order in
-    which mmcv's kernel takes them: it swaps the taken box with the first one left of its
-    class, and a discarded one with the last. Unlike with mmcv's, two boxes without area leave
-    each other's scores alone with every method; there ``gaussian`` makes them NaN.
+    The best remaining box is selected repeatedly, and the scores of the others of its class are
+    multiplied by 0 or 1 - IoU if the IoU reaches the threshold (``naive``, ``linear``), or by
+    exp(-IoU^2 / sigma) (``gaussian``). A box whose score falls below ``min_score`` is removed;
+    the first box of a class always stays. Equal scores are selected in the order of mmcv's
+    kernel, which swaps the selected box with the first remaining one of its class, and a
+    removed box with the last one. Unlike in mmcv, two boxes without an area keep their scores
+    with every method; there ``gaussian`` makes them NaN.
 
-    The original calls its own with ``gaussian``, sigma 0.5, ``min_score`` 0.001 and
-    ``offset`` 1, and then goes on with the whole array, whose end still holds copies of boxes
-    that were moved into the holes of discarded ones. Here what leaves is gone.
+    The original implementation calls its own with ``gaussian``, sigma 0.5, ``min_score`` 0.001
+    and ``offset`` 1, and then continues with the whole array, whose end still holds copies of
+    boxes that were moved into the places of removed ones. This implementation discards removed
+    boxes.
 
-    The boxes are worked off one after the other on the CPU, so that a device is waited for
-    once each way. The best ones come first, so that ``max_num`` saves the work for the rest.
+    The boxes are processed one by one on the CPU, so that a device is synchronized only once in
+    each direction. The best ones come first, so that ``max_num`` saves the work for the rest.
 
     Args:
         boxes (Tensor[N, 4]): x1, y1, x2, y2.
         scores (Tensor[N]): not NaN.
         iou_threshold (float): for ``naive`` and ``linear``.
         sigma (float): for ``gaussian``.
-        min_score (float): lowest score that stays.
+        min_score (float): lowest score that is kept.
         method (str): ``'naive'``, ``'linear'`` or ``'gaussian'``.
-        offset (float): added to the sides' lengths.
-        labels (Tensor[N], optional): classes; boxes of different ones leave each other alone.
-        max_num (int, optional): stop after as many boxes, the best of all classes.
+        offset (float): added to the lengths of the sides.
+        labels (Tensor[N], optional): classes; boxes of different classes do not affect each
+            other.
+        max_num (int, optional): maximum number of boxes, the best ones of all classes.
 
     Returns:
-        tuple[Tensor[K, 5], LongTensor[K]]: boxes with their new scores, by falling score,
+        tuple[Tensor[K, 5], LongTensor[K]]: boxes with their new scores, by descending score,
         and their indices.
 
     Raises:
@@ -206,10 +210,10 @@ def soft_nms(
     columns = [boxes.detach().to(dtype), scores.detach().to(dtype)[:, None]]
     if labels is not None:
         columns.append(labels[:, None])
-    # One tensor, so that there is one transfer; float32 holds any number of classes.
+    # One tensor, so that there is one transfer; float32 can represent any class index.
     given = torch.cat(columns, dim=1).cpu().numpy()
 
-    # One class after the other: [begins, ends) of a class are its boxes not yet taken.
+    # Sorted by class: [begins, ends) of a class are its boxes that are not selected yet.
     classes = given[:, 5] if labels is not None else np.zeros(len(given))
     order = np.argsort(classes, kind='stable')
     _, inverse, counts = np.unique(classes[order], return_inverse=True, return_counts=True)

@@ -1,13 +1,13 @@
-"""Overlaps of boxes and non-maximum suppression of arrays, of boxes in the image and in 3D.
+"""Overlaps and non-maximum suppression of 2D and 3D boxes in arrays.
 
-Convention: a box in the image is ``(x1, y1, x2, y2)``, and a side is the difference of
+Convention: a 2D box is ``(x1, y1, x2, y2)``, and a side is the difference of
 coordinates. The camera frame is KITTI's, x to the right, y down, z forward, meters. A ground box
 is ``(x, z, w, l, rotation_y)``: its center, its width and length, and its rotation about the y
-axis, 0 where its length lies along x, as ``ops.camera.box_corners`` has it. A 3D box is
+axis, 0 if its length is along x, as in ``ops.camera.box_corners``. A 3D box is
 ``(x, y, z, h, w, l, rotation_y)`` with the center of its bottom. A box with a side that is not
 positive has no area and overlaps nothing.
 
-Nothing here needs torch; :mod:`mmdet_centernet.ops.boxes` is for tensors.
+This module does not need torch; :mod:`mmdet_centernet.ops.boxes` is for tensors.
 """
 from typing import Any
 
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 Boxes = NDArray[Any]
 Floats = NDArray[np.floating[Any]]
 
-# Corners of a box in halves of (l, w), against the clock where z points up.
+# Corners of a box in halves of (l, w), counterclockwise if z points up.
 _CORNER_X = np.array([1, -1, -1, 1])
 _CORNER_Z = np.array([1, 1, -1, -1])
-# Pairs at a time: what they need then stays in the processor's cache.
+# Number of pairs processed at a time, so that the buffers stay in the cache.
 _CHUNK = 4096
 
 
@@ -32,7 +32,7 @@ def box_overlaps(
         boxes (ndarray[N, 4]): x1, y1, x2, y2.
         others (ndarray[M, 4]): in the same unit; M = N if ``aligned``.
         mode (str): ``'iou'``, or ``'iof'`` for the fraction of the first box that is covered.
-        aligned (bool): row by row instead of each with each.
+        aligned (bool): compare row by row instead of every pair.
 
     Returns:
         ndarray[N, M] or, if aligned, ndarray[N]: in [0, 1], in the boxes' precision; 0 for
@@ -60,18 +60,19 @@ def nms(boxes: Boxes, scores: Boxes, iou_threshold: float,
         labels: Boxes | None = None) -> NDArray[np.int64]:
     """Return the boxes that greedy non-maximum suppression keeps.
 
-    A box goes if it overlaps a kept box of higher score by strictly more than the threshold,
-    which is compared in the boxes' precision. Equal scores keep the order of the input. All
-    overlaps are held at once, which suits the few hundred peaks of an image.
+    A box is removed if it overlaps a kept box of higher score by strictly more than the
+    threshold, which is compared in the boxes' precision. Equal scores keep the order of the
+    input. All overlaps are in memory at once, which suits the few hundred peaks of an image.
 
     Args:
         boxes (ndarray[N, 4]): x1, y1, x2, y2.
         scores (ndarray[N]): higher is better.
         iou_threshold (float): in [0, 1].
-        labels (ndarray[N], optional): classes; boxes of different ones leave each other alone.
+        labels (ndarray[N], optional): classes; boxes of different classes do not affect each
+            other.
 
     Returns:
-        ndarray[K]: int64, indices of the kept boxes, by falling score.
+        ndarray[K]: int64, indices of the kept boxes, by descending score.
     """
     order = np.argsort(-scores, kind='stable')
     ranked = boxes[order]
@@ -86,23 +87,23 @@ def nms(boxes: Boxes, scores: Boxes, iou_threshold: float,
 
 
 def intersection_areas(first: Boxes, second: Boxes) -> Floats:
-    """Return the areas that pairs of rotated ground boxes share.
+    """Return the intersection areas of pairs of rotated ground boxes.
 
-    The first box is brought into the frame of the second, where the second is upright. Pushing
-    every point to the nearest one of the upright box leaves the shared part as it is and makes
-    lines of the rest, so the first box's outline, pushed, goes around the shared area. It is a
-    polygon with corners where the edges meet the four lines of the upright box. There is no case
-    to distinguish, and the area is a continuous function of all coordinates: boxes that share
-    edges or corners are no exceptions.
+    The first box is transformed into the frame of the second, which is axis-aligned there.
+    Clamping every point to the axis-aligned box leaves the intersection unchanged and collapses
+    the rest to lines, so the clamped outline of the first box encloses the intersection. It is
+    a polygon whose corners include the points where the edges meet the four lines of the
+    axis-aligned box. There are no cases to distinguish, and the area is a continuous function
+    of all coordinates, also for boxes that share edges or corners.
 
     Args:
-        first, second (ndarray[N, 5]): (x, z, w, l, rotation_y), metres and radians.
+        first, second (ndarray[N, 5]): (x, z, w, l, rotation_y), meters and radians.
 
     Returns:
-        ndarray[N]: float64, square metres; 0 where nothing is shared.
+        ndarray[N]: float64, square meters; 0 if the boxes do not intersect.
     """
     first, second = (np.asarray(boxes, dtype=np.float64) for boxes in (first, second))
-    # Beyond the sum of their half diagonals boxes cannot meet.
+    # Boxes farther apart than the sum of their half diagonals cannot intersect.
     reach = np.hypot(first[:, 2], first[:, 3]) + np.hypot(second[:, 2], second[:, 3])
     distance = np.hypot(first[:, 0] - second[:, 0], first[:, 1] - second[:, 1])
     sides = np.concatenate((first[:, 2:4], second[:, 2:4]), axis=1)
@@ -115,7 +116,7 @@ def intersection_areas(first: Boxes, second: Boxes) -> Floats:
 
 
 def _clipped_areas(first: Floats, second: Floats) -> Floats:
-    """:func:`intersection_areas` of pairs [N, 5] with positive sides."""
+    """Return the intersection areas of pairs [N, 5] with positive sides."""
     cos, sin = np.cos(second[:, 4]), np.sin(second[:, 4])
     dx, dz = first[:, 0] - second[:, 0], first[:, 1] - second[:, 1]
     center_x, center_z = cos * dx - sin * dz, sin * dx + cos * dz
@@ -126,13 +127,13 @@ def _clipped_areas(first: Floats, second: Floats) -> Floats:
     z = center_z[:, None] + cos * across - sin * along
     step_x, step_z = np.roll(x, -1, axis=1) - x, np.roll(z, -1, axis=1) - z
     half_x, half_z = second[:, 3, None] / 2, second[:, 2, None] / 2
-    # Where on its way, 0 to 1, each edge meets each line. An edge along a line meets it nowhere,
-    # and a corner too many on an edge does no harm.
+    # Positions along each edge, from 0 to 1, where it meets each line. An edge along a line does
+    # not meet it, and an extra corner on an edge does not matter.
     with np.errstate(divide='ignore', invalid='ignore'):
         meets = np.stack([(-half_x - x) / step_x, (half_x - x) / step_x,
                           (-half_z - z) / step_z, (half_z - z) / step_z], axis=-1)
     meets = np.sort(np.clip(np.nan_to_num(meets), 0, 1), axis=-1)
-    way = np.zeros((*x.shape, 5))  # the way's end is the beginning of the next edge
+    way = np.zeros((*x.shape, 5))  # the end of an edge is the start of the next one
     way[..., 1:] = meets
     outline_x = (x[..., None] + way * step_x[..., None]).reshape(len(x), -1)  # [N, 20]
     outline_z = (z[..., None] + way * step_z[..., None]).reshape(len(z), -1)
@@ -154,7 +155,7 @@ def bev_overlaps(first: Boxes, second: Boxes, shared: Floats | None = None) -> F
 
     Args:
         first, second (ndarray[N, 7]): 3D boxes.
-        shared (ndarray[N], optional): their :func:`intersection_areas`, if known already.
+        shared (ndarray[N], optional): their :func:`intersection_areas`, if already known.
 
     Returns:
         ndarray[N]: in [0, 1].
@@ -167,7 +168,7 @@ def bev_overlaps(first: Boxes, second: Boxes, shared: Floats | None = None) -> F
 
 
 def overlaps_3d(first: Boxes, second: Boxes, shared: Floats | None = None) -> Floats:
-    """Return the IoU of pairs of 3D boxes; arguments and result as of :func:`bev_overlaps`."""
+    """Return the IoU of pairs of 3D boxes; see :func:`bev_overlaps`."""
     first, second = (np.asarray(boxes, dtype=np.float64) for boxes in (first, second))
     if shared is None:
         shared = intersection_areas(ground_boxes(first), ground_boxes(second))
@@ -182,7 +183,7 @@ def pairwise_bev_overlaps(boxes: Boxes, others: Boxes) -> Floats:
 
     Args:
         boxes (ndarray[N, 7]): 3D boxes.
-        others (ndarray[M, 7]): likewise.
+        others (ndarray[M, 7]): 3D boxes.
 
     Returns:
         ndarray[N, M]: in [0, 1].
@@ -192,7 +193,7 @@ def pairwise_bev_overlaps(boxes: Boxes, others: Boxes) -> Floats:
 
 
 def _areas(corner_min: Boxes, corner_max: Boxes) -> Floats:
-    """Return the areas between corners [..., 2]; 0 where a side is not positive."""
+    """Return the areas between corners [..., 2]; 0 if a side is not positive."""
     sides = np.maximum(corner_max - corner_min, 0)
     areas: Floats = sides[..., 0] * sides[..., 1]
     return areas

@@ -1,34 +1,35 @@
 """Pinhole cameras, 3D boxes on the ground plane, and their angles.
 
-Convention: the camera frame is KITTI's, x to the right, y down, z forward, metres. A camera is a
+Convention: the camera frame is KITTI's, x to the right, y down, z forward, meters. A camera is a
 3 x 4 projection ``cam2img`` (KITTI's P2), ``w (u, v, 1) = cam2img (x, y, z, 1)``, with a last
-column that need not be zero (KITTI's cameras stand beside the frame's origin) and a last row
-``(0, 0, 1, t)``. Pixels (u, v) are those of the image that the matrix is of; scaling and shifting
-an image by a matrix ``H`` makes ``H cam2img`` of its camera. Angles are radians in [-pi, pi).
+column that may differ from zero (KITTI's cameras are not at the origin of the frame) and a last
+row ``(0, 0, 1, t)``. (u, v) are pixels of the image that the matrix belongs to; if an image is
+scaled and shifted by a matrix ``H``, its camera becomes ``H cam2img``. Angles are radians in
+[-pi, pi).
 
-A 3D box is ``(x, y, z, h, w, l, rotation_y)``: the centre of its bottom, height, width, length,
-and the turn about the y axis, 0 where its length lies along x.
+A 3D box is ``(x, y, z, h, w, l, rotation_y)``: the center of its bottom, height, width, length,
+and the rotation about the y axis, 0 if its length is along x.
 """
 import math
 
 import torch
 from torch import Tensor
 
-# The original implementation adds 1e-6 to the sigmoid of the depth, which bounds the depth at
-# this; below, the depth itself is off by 4 mm at 60 m there.
+# The original implementation adds 1e-6 to the sigmoid of the depth, which bounds the depth by
+# this value, but also changes smaller depths, by 4 mm at 60 m.
 MAX_DEPTH = 1e6
 
-#: Corners of a box, in halves of (l, w) along its own x and z axes: the bottom's, then the
-#: top's above them. The front, where an object's x axis points, is made of 0, 1, 4 and 5.
+#: Corners of a box, in halves of (l, w) along its own x and z axes: those of the bottom, then
+#: those of the top above them. The object's x axis points to the front, corners 0, 1, 4 and 5.
 _CORNER_X = (1, 1, -1, -1, 1, 1, -1, -1)
 _CORNER_Z = (1, -1, -1, 1, 1, -1, -1, 1)
 _CORNER_TOP = (0, 0, 0, 0, 1, 1, 1, 1)
 
 
 def wrap_angle(angle: Tensor) -> Tensor:
-    """The same angles [...] in [-pi, pi), also by their value as Python's floats."""
+    """Wrap angles [...] to [-pi, pi), also as compared with ``math.pi`` in Python."""
     wrapped = torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
-    # What is just below -pi rounds up to pi, and -pi in float32 to what is below -pi.
+    # A value just below -pi is rounded up to pi, and -pi in float32 is below -pi.
     wrapped = torch.where(wrapped >= math.pi, -math.pi, wrapped)
     return wrapped.clamp(min=-math.pi * (1 - torch.finfo(wrapped.dtype).eps))
 
@@ -42,11 +43,11 @@ def depth_of(output: Tensor) -> Tensor:
 
 
 def project(points: Tensor, cam2img: Tensor) -> Tensor:
-    """Points in the image.
+    """Project points into the image.
 
     Args:
-        points (Tensor[..., N, 3]): camera frame; in front of the camera, else the result means
-            nothing.
+        points (Tensor[..., N, 3]): camera frame; the result is meaningless for points behind
+            the camera.
         cam2img (Tensor[..., 3, 4]): one camera for N points.
 
     Returns:
@@ -57,16 +58,17 @@ def project(points: Tensor, cam2img: Tensor) -> Tensor:
 
 
 def unproject(pixels: Tensor, depth: Tensor, cam2img: Tensor) -> Tensor:
-    """Points of the camera frame that are seen at pixels and have a depth.
+    """Return the points of the camera frame at pixels and depths.
 
-    Solves the projection for x and y at ``z = depth`` with the whole matrix. (The original takes
-    the depth for ``w``, which is z plus the matrix's last entry, 3 to 5 mm in KITTI.)
+    This solves the projection for x and y at ``z = depth`` with the whole matrix. (The original
+    implementation takes the depth for ``w``, which is z plus the matrix's last entry, 3 to 5 mm
+    in KITTI.)
 
     Args:
         pixels (Tensor[..., N, 2]): xy, px.
-        depth (Tensor[..., N]): z, metres.
-        cam2img (Tensor[..., 3, 4]): one camera for N pixels; rows of an upper triangular
-            matrix, as scaled and shifted images leave it.
+        depth (Tensor[..., N]): z, meters.
+        cam2img (Tensor[..., 3, 4]): one camera for N pixels; its left part is upper triangular,
+            also for scaled and shifted images.
 
     Returns:
         Tensor[..., N, 3]: camera frame.
@@ -80,7 +82,7 @@ def unproject(pixels: Tensor, depth: Tensor, cam2img: Tensor) -> Tensor:
 
 
 def viewing_angle(u: Tensor, cam2img: Tensor) -> Tensor:
-    """Angle of the ray through a column of pixels to the optical axis, positive to the right.
+    """Return the angle between the optical axis and a column's ray, positive to the right.
 
     Args:
         u (Tensor[..., N]): x, px.
@@ -94,11 +96,11 @@ def viewing_angle(u: Tensor, cam2img: Tensor) -> Tensor:
 
 
 def alpha_to_rotation_y(alpha: Tensor, u: Tensor, cam2img: Tensor) -> Tensor:
-    """Turn about the y axis of objects that are observed at an angle.
+    """Convert observation angles alpha to rotations about the y axis.
 
     Args:
-        alpha (Tensor[..., N]): observation angle, which tells what side is seen.
-        u (Tensor[..., N]): x of the object's centre in the image, px.
+        alpha (Tensor[..., N]): observation angle, which determines the visible side.
+        u (Tensor[..., N]): x of the object's center in the image, px.
         cam2img (Tensor[..., 3, 4]): one camera for N objects.
 
     Returns:
@@ -108,20 +110,20 @@ def alpha_to_rotation_y(alpha: Tensor, u: Tensor, cam2img: Tensor) -> Tensor:
 
 
 def rotation_y_to_alpha(rotation_y: Tensor, u: Tensor, cam2img: Tensor) -> Tensor:
-    """Angle at which objects are observed, see :func:`alpha_to_rotation_y`."""
+    """Convert rotations to observation angles; inverse of :func:`alpha_to_rotation_y`."""
     return wrap_angle(rotation_y - viewing_angle(u, cam2img))
 
 
 def box_corners(bboxes_3d: Tensor) -> Tensor:
-    """Corners of boxes.
+    """Return the corners of 3D boxes.
 
     Args:
         bboxes_3d (Tensor[..., 7]): (x, y, z, h, w, l, rotation_y).
 
     Returns:
-        Tensor[..., 8, 3]: camera frame; four of the bottom, then the four above them, each in
-        the order front left, front right, back right, back left of the object (where its
-        length points is the front, with y down).
+        Tensor[..., 8, 3]: camera frame; the four corners of the bottom, then the four above
+        them, each in the order front left, front right, back right, back left (the length
+        points to the front; y is down).
     """
     location, dims, angle = bboxes_3d.split((3, 3, 1), dim=-1)
     height, width, length = dims.unsqueeze(-1).unbind(-2)
@@ -129,12 +131,12 @@ def box_corners(bboxes_3d: Tensor) -> Tensor:
     z = bboxes_3d.new_tensor(_CORNER_Z) * width / 2
     y = -bboxes_3d.new_tensor(_CORNER_TOP) * height
     cos, sin = angle.cos(), angle.sin()
-    turned = torch.stack((cos * x + sin * z, y.expand_as(x), cos * z - sin * x), dim=-1)
-    corners: Tensor = turned + location[..., None, :]
+    rotated = torch.stack((cos * x + sin * z, y.expand_as(x), cos * z - sin * x), dim=-1)
+    corners: Tensor = rotated + location[..., None, :]
     return corners
 
 
 def box_centers(bboxes_3d: Tensor) -> Tensor:
-    """Centres [..., 3] of boxes [..., 7], half their height above the bottom's."""
+    """Return the centers [..., 3] of boxes [..., 7], half their height above the bottom."""
     location, half = bboxes_3d[..., :3], bboxes_3d[..., 3] / 2
     return torch.stack((location[..., 0], location[..., 1] - half, location[..., 2]), dim=-1)

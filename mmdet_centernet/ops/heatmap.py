@@ -1,7 +1,7 @@
-"""Centre heat maps: draw Gaussian peaks, find peaks, read values at cells.
+"""Center heatmaps: drawing of Gaussian peaks, search of peaks, values at cells.
 
-Convention: a heat map is ``[B, C, H, W]``; positions are feature cells, xy, with a cell's
-index ``y * W + x``. Nothing here knows boxes, strides or tasks.
+Convention: a heatmap is ``[B, C, H, W]``; positions are xy in feature cells, and a cell's index
+is ``y * W + x``. The functions are independent of boxes, strides and tasks.
 """
 from typing import NamedTuple
 
@@ -12,16 +12,16 @@ from torch.nn import functional as F
 
 
 class SparseHeatmap(NamedTuple):
-    """A heat map of Gaussian peaks, kept as the cells that a Gaussian reaches.
+    """Heatmap of Gaussian peaks, stored as the cells that a Gaussian reaches.
 
-    A training target is zero nearly everywhere: of the 21 million cells of a batch of
-    sixteen 512x512 images with 80 classes, a few thousand are not.
+    A training target is zero almost everywhere: of the 21 million cells of a batch of sixteen
+    512x512 images with 80 classes, only a few thousand are not.
 
     Attributes:
-        positions (Tensor[M]): int64, ascending, cells reached, as positions in the flattened
-            ``[B, C, H, W]``. A cell that several Gaussians reach stands here several times.
-        value (Tensor[M]): in [0, 1], the final value of that cell (the largest of all
-            Gaussians), the same for every entry of one cell.
+        positions (Tensor[M]): int64, ascending, positions of the cells in the flattened
+            ``[B, C, H, W]``. A cell that several Gaussians reach occurs several times.
+        value (Tensor[M]): in [0, 1], value of the cell (that of its largest Gaussian), the same
+            for every entry of a cell.
         unique (Tensor[M]): bool, true for the first entry of each cell.
         shape (tuple[int, int, int, int]): (B, C, H, W).
     """
@@ -32,25 +32,25 @@ class SparseHeatmap(NamedTuple):
     shape: tuple[int, int, int, int]
 
     def num_peaks(self) -> Tensor:
-        """Number of cells that are exactly 1 (0-d tensor, float): the objects' centres."""
+        """Count the cells that are exactly 1, the objects' centers (0-d tensor, float)."""
         return ((self.value == 1) & self.unique).sum(dtype=self.value.dtype)
 
     def to_dense(self) -> Tensor:
-        """The heat map itself, ``Tensor[B, C, H, W]``."""
+        """Return the dense heatmap, ``Tensor[B, C, H, W]``."""
         dense = self.value.new_zeros(self.shape)
         dense.view(-1)[self.positions] = self.value
         return dense
 
 
 class CellOwners(NamedTuple):
-    """The cells that Gaussians reach, each with the object whose Gaussian is largest there.
+    """Cells that Gaussians reach, each with the object whose Gaussian is largest there.
 
     Attributes:
-        positions (Tensor[M]): int64, cells, as positions in the flattened ``[B, H, W]``; a
-            cell may stand here several times.
+        positions (Tensor[M]): int64, positions of the cells in the flattened ``[B, H, W]``; a
+            cell may occur several times.
         owner (Tensor[M]): int64, index of the object; the last one of equal Gaussians.
         value (Tensor[M]): in [0, 1], the owner's Gaussian at the first entry of a cell, 0 at
-            every further one, so that a sum over entries counts each cell once.
+            its other entries, so that a sum over entries counts each cell once.
     """
 
     positions: Tensor
@@ -61,12 +61,12 @@ class CellOwners(NamedTuple):
 def _window_entries(
     centers: Tensor, radii: Tensor, planes: Tensor, half: int, feat_size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Indices and values of all cells in the window of half-side ``half`` of each object.
+    """Return indices and values of the cells in the window of half-side ``half`` of each object.
 
-    A Gaussian is the product of a row and a column, so two ``[N, 2 * half + 1]`` tables
-    hold all the arithmetic, and a cell costs one addition and one multiplication. Cells
-    outside the map or farther than the object's own radius get the value 0 and the index
-    of some cell inside the map, where a 0 changes nothing.
+    A Gaussian is separable, the product of a row and a column, so that two ``[N, 2 * half + 1]``
+    tables hold its values, and each cell needs one addition and one multiplication. Cells
+    outside the map or beyond the object's own radius get the value 0 and the index of some cell
+    inside the map, where a 0 has no effect.
     """
     height, width = feat_size
     step = torch.arange(-half, half + 1, device=centers.device)
@@ -93,17 +93,17 @@ def draw_sparse_heatmap(
     """Draw one Gaussian peak per object of a whole batch (Objects as Points, Sec. 3).
 
     ``Y[p, y, x] = max_n exp(-((x - x_n)^2 + (y - y_n)^2) / (2 s_n^2))`` over the objects
-    of plane ``p``, cut to the square of half-side ``r_n``; ``(x_n, y_n)`` is the integer
-    centre and ``s_n = (2 r_n + 1) / 6``.
+    of plane ``p``, truncated to the square of half-side ``r_n``; ``(x_n, y_n)`` is the integer
+    center and ``s_n = (2 r_n + 1) / 6``.
 
     Args:
         centers (Tensor[N, 2]): int64, xy in cells, inside [0, W) x [0, H).
         radii (Tensor[N]): int64, cells, >= 0; an object of radius -1 is not drawn.
         planes (Tensor[N]): int64, ``image * C + label``, in [0, B * C).
         shape (tuple[int, int, int, int]): (B, C, H, W).
-        max_radius (int, optional): an upper bound of ``radii`` known beforehand. With it
-            all objects share one window size and no value is read back from the device;
-            without it objects are grouped by radius, which is faster on a CPU.
+        max_radius (int, optional): an upper bound of ``radii``. With it all objects share one
+            window size and no value is read back from the device; without it objects are
+            grouped by radius, which is faster on a CPU.
 
     Returns:
         SparseHeatmap: float32 values.
@@ -113,19 +113,23 @@ def draw_sparse_heatmap(
 
 
 class _Entries(NamedTuple):
-    """Window entries of all objects, those of a cell side by side; M of them, n cells."""
+    """Window entries of all objects, sorted by cell; M entries of n cells."""
 
-    positions: Tensor  # [M] int64, ascending, cell of the flattened planes
+    positions: Tensor  # [M] int64, ascending, cell in the flattened planes
     value: Tensor  # [M] the entry's own Gaussian
-    order: Tensor  # [M] int64, where each entry stood, object after object of each radius
+    order: Tensor  # [M] int64, index before sorting, object after object of each radius
     unique: Tensor  # [M] bool, first entry of its cell
     cell: Tensor  # [M] int64, number of its cell
     largest: Tensor  # [at least n] the largest Gaussian of each cell
 
 
 def _same_windows(radii: Tensor, max_radius: int | None) -> list[tuple[Tensor, int]]:
-    """Objects [n] (int64) that share a window, and its half-side; those of radius -1 have none
-    unless all share ``max_radius``."""
+    """Group objects by the half-side of their windows.
+
+    Returns:
+        list[tuple[Tensor, int]]: indices [n] (int64) of a group's objects, and the half-side.
+        Objects of radius -1 are in no group unless all share ``max_radius``.
+    """
     if max_radius is not None:
         return [(torch.arange(len(radii), device=radii.device), max_radius)]
     return [((radii == radius).nonzero().flatten(), int(radius))
@@ -145,8 +149,8 @@ def _sorted_entries(
         entries = _window_entries(centers[same], radii[same], planes[same], half, feat_size)
         index.append(entries[0])
         value.append(entries[1])
-    # Sorting brings the entries of a cell together. (Scattering them into a dense map would
-    # touch memory all over the 80 MB of a batch's heat map.)
+    # Sorting brings the entries of a cell together. (A scatter into a dense map would touch
+    # memory all over the 80 MB of a batch's heatmap.)
     positions, order = torch.cat(index).sort()
     gaussian = torch.cat(value)[order]
     unique = torch.ones_like(positions, dtype=torch.bool)
@@ -222,7 +226,7 @@ def draw_center_heatmap(
     num_classes: int,
     feat_size: tuple[int, int],
 ) -> Tensor:
-    """Draw the centre heat map of one image (Objects as Points, Sec. 3).
+    """Draw the center heatmap of one image (Objects as Points, Sec. 3).
 
     Args:
         centers (Tensor[N, 2]): xy in feature cells, inside [0, W) x [0, H); floored here.
@@ -232,11 +236,11 @@ def draw_center_heatmap(
         feat_size (tuple[int, int]): (H, W).
 
     Returns:
-        Tensor[C, H, W]: float32 in [0, 1]; exactly 1 at floored centres; zeros if N = 0.
+        Tensor[C, H, W]: float32 in [0, 1]; exactly 1 at floored centers; zeros if N = 0.
 
     Raises:
-        ValueError: if a centre lies outside the feature map, a radius is negative or a
-            label is not a class.
+        ValueError: if a center is outside the feature map, a radius is negative or a label is
+            not a class.
     """
     height, width = feat_size
     size = torch.tensor([width, height], device=centers.device)
@@ -245,21 +249,21 @@ def draw_center_heatmap(
         item = int(outside.nonzero()[0])
         raise ValueError(
             f'centers[{item}] = {centers[item].tolist()} (x, y) is outside the feature map of '
-            f'width {width} and height {height}. Centres are in feature cells: divide input '
-            "pixels by the head's stride and drop objects whose centre was cropped away."
+            f'width {width} and height {height}. Centers are in feature cells: divide input '
+            "pixels by the head's stride and drop objects whose center was cropped away."
         )
     if not (radii >= 0).all():
         item = int((~(radii >= 0)).nonzero()[0])
         raise ValueError(
             f'radii[{item}] = {radii[item].item()} is negative or not a number. Radii are in '
-            'feature cells, at least 0: look for boxes of negative size.'
+            'feature cells, at least 0: check for boxes of negative size.'
         )
     unknown = (labels < 0) | (labels >= num_classes)
     if unknown.any():
         item = int(unknown.nonzero()[0])
         raise ValueError(
             f'labels[{item}] = {labels[item].item()} is not one of {num_classes} classes '
-            f'(0 to {num_classes - 1}). Compare num_classes with the data set.'
+            f'(0 to {num_classes - 1}). Compare num_classes with the dataset.'
         )
     sparse = draw_sparse_heatmap(
         centers.floor().long(), radii.floor().long(), labels, (1, num_classes, height, width)
@@ -268,14 +272,14 @@ def draw_center_heatmap(
 
 
 def local_maximum(heatmap: Tensor, kernel: int) -> Tensor:
-    """The largest value in the ``kernel`` x ``kernel`` neighbourhood of every cell.
+    """Return the maximum in the ``kernel`` x ``kernel`` neighborhood of every cell.
 
-    Equal to ``max_pool2d`` of stride 1, but without a gradient. On a CPU, where that kernel
-    takes most of the time of a whole decode, rows and columns are compared with shifted
-    copies of themselves.
+    This equals ``max_pool2d`` of stride 1, but has no gradient. On a CPU, where that kernel
+    takes most of the time of decoding, rows and columns are compared with shifted copies of
+    themselves.
     """
     half = kernel // 2
-    heatmap = heatmap.detach()  # writing in place below is refused where gradients are kept
+    heatmap = heatmap.detach()  # in-place writes below are not allowed with gradients
     if heatmap.device.type != 'cpu' or torch.jit.is_tracing() or torch.compiler.is_compiling():
         return F.max_pool2d(heatmap, kernel, stride=1, padding=half)
     for dim in (-1, -2):
@@ -290,13 +294,18 @@ def local_maximum(heatmap: Tensor, kernel: int) -> Tensor:
 
 
 def _at_most(topk: int, size: int) -> int:
-    """The smaller one, also where export knows of a size no more than that it is enough."""
+    """Return ``min(topk, size)``.
+
+    During export, where ``size`` may be symbolic, return ``topk`` if ``size >= topk`` is known.
+    """
     return topk if statically_known_true(size >= topk) else min(topk, size)
 
 
 def _divmod(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Quotient and remainder of int64 indices; ONNX export has no remainder by a size that is
-    not known."""
+    """Return quotient and remainder of int64 indices.
+
+    ONNX export does not support a remainder by an unknown size.
+    """
     quotient = index.div(size, rounding_mode='floor')
     return quotient, index - quotient * size
 
@@ -304,27 +313,27 @@ def _divmod(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
 def find_peaks(
     heatmap: Tensor, topk: int, kernel: int = 3
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the best local maxima of every image (Objects as Points, Sec. 3, "From points
-    to bounding boxes": all responses not below their 8-connected neighbours, best 100).
+    """Find the best local maxima of every image (Objects as Points, Sec. 3).
 
-    Works on logits as on probabilities. The ``topk`` best rows by their largest value hold
-    the ``topk`` best cells, so that only these rows are searched: no sort of a million
-    scores.
+    The paper ("From points to bounding boxes") keeps the best 100 of all responses that are not
+    below their 8-connected neighbors. The function works on logits as well as on probabilities.
+    The ``topk`` rows with the largest maxima contain the ``topk`` best cells, so that only
+    these rows are searched, and not a million scores are sorted.
 
     Args:
         heatmap (Tensor[B, C, H, W]): any monotonic score.
-        topk (int): peaks to return, over all classes; fewer if the map has fewer cells.
-        kernel (int): odd side of the neighbourhood; 1 takes every cell as a peak.
+        topk (int): number of peaks over all classes; fewer if the map has fewer cells.
+        kernel (int): odd side of the neighborhood; with 1 every cell is a peak.
 
     Returns:
-        tuple[Tensor, Tensor, Tensor]: each [B, K], best first: ``scores`` (``-inf`` where
-        an image has fewer than K peaks), ``cells`` (int64 ``y * W + x``), ``labels`` (int64).
+        tuple[Tensor, Tensor, Tensor]: each [B, K], best first: ``scores`` (``-inf`` if an
+        image has fewer than K peaks), ``cells`` (int64 ``y * W + x``), ``labels`` (int64).
     """
     if kernel % 2 == 0 or kernel < 1:
-        raise ValueError(f'kernel = {kernel} of the peak search must be odd and positive (3).')
+        raise ValueError(f'kernel = {kernel} of the peak search must be odd and at least 1.')
     batch, classes, height, width = heatmap.shape
     compiling = torch.compiler.is_compiling()
-    # One image's maps stay in the cache.
+    # The maps of one image fit into the cache.
     if not compiling and batch > 1 and heatmap.device.type == 'cpu':
         parts = [find_peaks(image, topk, kernel) for image in heatmap.split(1)]
         scores, cells, labels = (torch.cat(part) for part in zip(*parts))
@@ -332,7 +341,7 @@ def find_peaks(
     heatmap = heatmap.contiguous()
     peaks = heatmap.masked_fill(local_maximum(heatmap, kernel) > heatmap, float('-inf'))
     if compiling and not statically_known_true(classes * height >= topk):
-        # The number of rows is not known, so neither is whether there are enough.
+        # The number of rows is not known, so that there may be too few.
         scores, place = peaks.flatten(1).topk(_at_most(topk, classes * height * width))
         labels, cells = _divmod(place, height * width)
         return scores, cells, labels
@@ -346,7 +355,7 @@ def find_peaks(
 
 
 def gather_cells(features: Tensor, cells: Tensor) -> Tensor:
-    """Read a feature map at cells.
+    """Gather the channels of a feature map at cells.
 
     Args:
         features (Tensor[B, C, H, W]): the map.
@@ -361,7 +370,7 @@ def gather_cells(features: Tensor, cells: Tensor) -> Tensor:
 
 
 def cell_positions(cells: Tensor, width: int) -> Tensor:
-    """Where cells are.
+    """Return the (x, y) coordinates of flat cell indices.
 
     Args:
         cells (Tensor[...]): int64 ``y * W + x``.
@@ -377,19 +386,19 @@ def cell_positions(cells: Tensor, width: int) -> Tensor:
 def find_nearest_peaks(
     points: Tensor, peaks: Tensor, peak_scores: Tensor, min_score: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the nearest peak of each point that scores more than a threshold.
+    """Find for each point the nearest peak that scores more than a threshold.
 
-    Memory is bounded by B N K P distances.
+    It needs memory for B N K P distances.
 
     Args:
         points (Tensor[B, N, K, 2]): K kinds of points of N objects, xy in cells.
         peaks (Tensor[B, K, P, 2]): candidates of each kind, xy in cells.
         peak_scores (Tensor[B, K, P]): their scores.
-        min_score (float): peaks have to score more.
+        min_score (float): peaks must score more.
 
     Returns:
         tuple[Tensor, Tensor, Tensor]: the peaks [B, N, K, 2], their scores [B, N, K], and the
-        distances [B, N, K] in cells, infinite where no peak scores enough.
+        distances [B, N, K] in cells, infinite if no peak scores enough.
     """
     points = points.transpose(1, 2)  # [B, K, N, 2]
     squared = (points[..., None, 0] - peaks[:, :, None, :, 0]).square_()

@@ -1,4 +1,4 @@
-"""Operations of mmcv's compiled module, with its names and signatures, on this package's."""
+"""Replacements for operations of mmcv's compiled module, with its names and signatures."""
 from torch import Tensor
 
 from mmdet_centernet.ops.boxes import METHODS, box_overlaps, soft_nms
@@ -6,7 +6,7 @@ from mmdet_centernet.ops.boxes import nms as plain_nms
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Return the indices of the kept boxes by falling score."""
+    """Return the indices of the kept boxes, by descending score."""
     return plain_nms(boxes, scores, iou_threshold, offset)
 
 
@@ -26,12 +26,12 @@ def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, ali
 
 
 def get_compiler_version() -> str:
-    """Return what mmengine prints among a run's versions."""
+    """Return the text that mmengine prints for it in a run's environment."""
     return 'not available'
 
 
 def get_compiling_cuda_version() -> str:
-    """Return what mmengine prints among a run's versions."""
+    """Return the text that mmengine prints for it in a run's environment."""
     return 'not available'
 
 

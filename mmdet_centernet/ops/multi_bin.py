@@ -1,9 +1,9 @@
 """Angles as two overlapping bins (Objects as Points, Sec. 4.1 "3D detection"; Mousavian et al.).
 
-Angles jump from pi to -pi, which a network cannot regress well. So for each of two bins it
-classifies whether the angle is inside, and regresses sine and cosine of the angle from the middle
-of the bin. The bins are centered at -pi / 2 and pi / 2 and overlap by pi / 6 at both ends. Layout
-of the channels: per bin "outside", "inside" (logits), sine, cosine.
+Angles jump from pi to -pi, which a network cannot regress well. Instead, for each of two bins, it
+classifies whether the angle is inside, and regresses the sine and cosine of the angle relative to
+the center of the bin. The bins are centered at -pi / 2 and pi / 2 and overlap by pi / 6 at both
+ends. Channels of each bin: "outside" and "inside" (logits), sine, cosine.
 """
 import math
 
@@ -16,7 +16,7 @@ BIN_CENTERS = (-math.pi / 2, math.pi / 2)
 OVERLAP = math.pi / 6
 CHANNELS_PER_BIN = 4
 CHANNELS = CHANNELS_PER_BIN * len(BIN_CENTERS)
-#: Channels of the sines, which change their sign in a flipped image.
+#: Channels of the sines, which change sign in a flipped image.
 SINES = tuple(CHANNELS_PER_BIN * index + 2 for index in range(len(BIN_CENTERS)))
 
 
@@ -27,8 +27,8 @@ def encode_angles(angles: Tensor) -> Tensor:
         angles (Tensor[N]): radians.
 
     Returns:
-        Tensor[N, 2, 3]: for each bin 1 if the angle is inside, else 0, and sine and cosine of
-        the angle from the middle of the bin. An angle is inside of at least one bin.
+        Tensor[N, 2, 3]: for each bin 1 if the angle is inside, else 0, and the sine and cosine
+        of the angle relative to the center of the bin. Every angle is inside at least one bin.
     """
     centers = torch.tensor(BIN_CENTERS, dtype=angles.dtype, device=angles.device)
     residual = wrap_angle(angles[:, None] - centers)
@@ -45,8 +45,8 @@ def to_output(encoded: Tensor) -> Tensor:
 def flip_angles(values: Tensor) -> Tensor:
     """Map multi-bin outputs [B, 8, H, W] for flipped images to those for the images.
 
-    A flipped object is observed at pi minus its angle, as far from the middle of a bin to the
-    other side: the sines change their sign.
+    A flipped object is observed at pi minus its angle, which is the negative angle relative to
+    the center of a bin: the sines change sign.
     """
     sign = values.new_ones(CHANNELS)
     sign[list(SINES)] = -1
@@ -56,11 +56,11 @@ def flip_angles(values: Tensor) -> Tensor:
 def decode_angles(output: Tensor) -> Tensor:
     """Decode angles from a network's outputs.
 
-    As in the original implementation the bin with the larger logit of "inside" counts, the last
-    one if both are equal; those of "outside" are not used.
+    As in the original implementation, the bin with the larger logit of "inside" is used, the
+    last one if both are equal; the logits of "outside" are not used.
 
     Args:
-        output (Tensor[..., 8]): see the module.
+        output (Tensor[..., 8]): channels as described for the module.
 
     Returns:
         Tensor[...]: radians in [-pi, pi).

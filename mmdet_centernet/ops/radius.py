@@ -1,10 +1,10 @@
-"""From a box's size to the radius of its Gaussian peak.
+"""Radius of a box's Gaussian peak.
 
 The radius is the largest shift of both corners of a box that still leaves an IoU of
-``min_overlap`` with it (CornerNet, Sec. 3.2; Objects as Points, Sec. 3 takes it over). Three
-ways of shifting give three quadratic equations; the smallest root counts. Two formulas are
-in use, and a value of ``min_overlap`` is not portable between them: a box of 20 x 20 cells
-has radius 5.47 by ``official`` at 0.7, but 4.52 at 0.3 and 1.63 at 0.7 by ``corrected``.
+``min_overlap`` with it (CornerNet, Sec. 3.2; adopted by Objects as Points, Sec. 3). Three
+directions of the shifts give three quadratic equations; the smallest root is used. There are
+two formulas, and a value of ``min_overlap`` is not portable between them: a box of 20 x 20 cells
+has the radius 5.47 with ``official`` at 0.7, but 4.52 at 0.3 and 1.63 at 0.7 with ``corrected``.
 """
 import torch
 from torch import Tensor
@@ -13,19 +13,19 @@ RADIUS_FORMULAS = ('official', 'corrected')
 
 
 def gaussian_radius(sizes: Tensor, formula: str, min_overlap: float) -> Tensor:
-    """Radius of the Gaussian of each box, not rounded.
+    """Return the radius of each box's Gaussian, not rounded.
 
     Args:
         sizes (Tensor[N, 2]): box width and height in feature cells (the formulas are
             symmetric, the order does not matter), >= 0.
-        formula (str): ``'official'``, the original repository's, which divides every root
-            by 2 whatever the leading coefficient; ``'corrected'``, the true roots (as in
+        formula (str): ``'official'``, the original implementation's, which divides every root
+            by 2 regardless of the leading coefficient; ``'corrected'``, the true roots (as in
             MMDetection).
         min_overlap (float): IoU in (0, 1) that the shifted box keeps.
 
     Returns:
-        Tensor[N]: float64 (the truncation that follows should not depend on rounding),
-        feature cells.
+        Tensor[N]: feature cells, float64, because the following truncation should not depend
+        on rounding.
 
     Raises:
         ValueError: for an unknown formula or an overlap outside (0, 1).

@@ -1,5 +1,6 @@
 """Map points and boxes between images by affine matrices."""
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor
 def transform_boxes(bboxes: Tensor, matrices: Tensor) -> Tensor:
     """Map boxes by affine matrices and return the axis-aligned boxes around the results.
 
-    Centers are mapped and half sizes scaled, so that left stays left through a flip, and a
-    predicted size below zero stays negative.
+    Centers are mapped and half sizes are scaled, so that x1 <= x2 still holds after a flip, and
+    a predicted negative size stays negative.
 
     Args:
         bboxes (Tensor[B, K, 4]): xyxy.
@@ -41,14 +42,14 @@ def clip_boxes(bboxes: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
     return bboxes.clamp(min=0).minimum(upper)
 
 
-def input_to_original(batch_img_metas: list[dict], like: Tensor) -> Tensor:
+def input_to_original(batch_img_metas: Sequence[Mapping[str, Any]], like: Tensor) -> Tensor:
     """Return the matrices from network-input pixels to original pixels.
 
     They are the inverses of ``homography_matrix``. Without it (MMDetection's pipelines pack
     other keys) the input is the original times ``scale_factor``, shifted by ``border``.
 
     Args:
-        batch_img_metas (list[dict]): metainfo of the images.
+        batch_img_metas (Sequence[Mapping]): metainfo of the images.
         like (Tensor): its device and dtype are the result's.
 
     Returns:

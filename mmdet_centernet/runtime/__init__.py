@@ -1,4 +1,1 @@
-"""Exported models, run without torch.
-
-Nothing here imports torch or a package of OpenMMLab.
-"""
+"""Exported models in their runtimes. Neither torch nor a package of OpenMMLab is imported."""

@@ -1,169 +1,147 @@
-"""What executes an exported model: ONNX Runtime, OpenVINO or PyTorch, each in its own way.
+"""Runtimes of exported models: ONNX Runtime, OpenVINO and PyTorch, behind one interface.
 
-A runtime is made from a file and takes named arrays; none is imported before it is asked for.
+A runtime loads a file and takes named arrays. Its package is imported when it is asked for.
 """
 import importlib
 import re
 import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cache
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.runtime.metadata import KEY
 from mmdet_centernet.version import release
 
 PRECISIONS = {'float32': 'f32', 'bfloat16': 'bf16'}
-# The first ONNX Runtime that has the operator DeformConv.
+#: First version of ONNX Runtime with the operator DeformConv.
 DEFORM_CONV_SINCE = '1.25'
-_INSTALL = dict(onnxruntime='pip install onnxruntime', openvino='pip install openvino',
-                torch='pip install torch')
+DEFORM_CONV_INPUTS = 5  # x, weight, offset, bias, mask
+
+Arrays = Mapping[str, NDArray[Any]]
 
 
-def open_model(path, backend=None, device='cpu', threads=None, precision=None):
-    """Load an exported model.
+class Backend(ABC):
+    """A model in its runtime.
 
     Args:
-        path (str | Path): ``*.onnx``, ``*.xml`` (beside its ``*.bin``) or ``*.pt2``.
-        backend (str, optional): ``'onnxruntime'``, ``'openvino'`` (which reads ``*.onnx`` as
-            well) or ``'torch'``; None chooses by the file's ending.
-        device (str): ``'cpu'``; ``'cuda'`` or ``'cuda:1'`` (ONNX Runtime and torch); ``'gpu'``
-            (OpenVINO).
-        threads (int, optional): Within an operation. None leaves it to the runtime.
-        precision (str, optional): Of OpenVINO's computation, ``'float32'`` (None) or
-            ``'bfloat16'``.
-
-    Returns:
-        OnnxRuntime | OpenVino | TorchExport
-
-    Raises:
-        UserError: If the file is missing or cannot be loaded, the runtime is missing or too
-            old, or it does not do what is asked.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f'model {path} does not exist')
-    kinds = {kind.name: kind for kind in (OnnxRuntime, OpenVino, TorchExport)}
-    if backend is None:
-        backend = next((name for name, kind in kinds.items() if path.suffix in kind.endings),
-                       None)
-        if backend is None:
-            raise UserError(f'model {path} ends in {path.suffix or "nothing"}: exported models '
-                            'are *.onnx, *.xml or *.pt2, which tools/deployment/export.py makes '
-                            'of a checkpoint')
-    elif backend not in kinds:
-        raise UserError(f'backend={backend!r} is unknown: it is one of {", ".join(kinds)}')
-    kind = kinds[backend]
-    if path.suffix not in kind.endings:
-        raise UserError(f'backend={backend!r} reads {" and ".join(kind.endings)}, not {path}')
-    if threads is not None and (not isinstance(threads, Integral) or threads < 1):
-        raise UserError(f'threads={threads} must be a whole number of at least 1')
-    if precision is not None and kind is not OpenVino:
-        raise UserError(f'precision={precision!r} is a choice of openvino: {backend} computes '
-                        'as the model says')
-    if precision not in (None, *PRECISIONS):
-        raise UserError(f'precision={precision!r} is none of {", ".join(PRECISIONS)}')
-    options = dict(precision=precision or 'float32') if kind is OpenVino else {}
-    return kind(path, device, threads, **options)
-
-
-class OnnxRuntime:
-    """ONNX Runtime; see :func:`open_model`.
+        path (Path): file of the model.
+        device (str): see :func:`open_model`.
+        threads (int, optional): see :func:`open_model`.
+        precision (str): see :func:`open_model`. Only OpenVINO has a choice.
 
     Attributes:
-        metadata (str | None): What the file says of itself.
+        name (str): name of the runtime, and of the package to install.
+        extensions (tuple[str, ...]): of the files that it reads.
+        metadata (str | None): text of the file's metadata; None: it has none.
+
+    Raises:
+        UserError: see :func:`open_model`.
     """
 
-    name = 'onnxruntime'
-    endings = ('.onnx', )
+    name: str
+    extensions: tuple[str, ...]
+    metadata: str | None
 
-    def __init__(self, path, device, threads):
+    @abstractmethod
+    def __init__(self, path: Path, device: str, threads: int | None, precision: str) -> None:
+        ...
+
+    @abstractmethod
+    def __call__(self, feeds: Arrays) -> list[NDArray[Any]]:
+        """Run the model.
+
+        Args:
+            feeds (dict[str, ndarray]): its inputs, in the model's order.
+
+        Returns:
+            list[ndarray]: its outputs, in the model's order.
+        """
+
+
+class OnnxRuntime(Backend):
+    """A model in ONNX Runtime."""
+
+    name = 'onnxruntime'
+    extensions = ('.onnx',)
+
+    def __init__(self, path: Path, device: str, threads: int | None, precision: str) -> None:
         ort = _import(self.name)
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors, which are raised as well
         if threads is not None:
             options.intra_op_num_threads = int(threads)
-        providers = self._providers(ort, device)
+        index = _cuda_index(device)
+        providers: list[Any] = ['CPUExecutionProvider']
+        if index is not None:
+            self._check_cuda(ort, device)
+            providers.insert(0, ('CUDAExecutionProvider', dict(device_id=index)))
         try:
             self._session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime's errors have no class in common
             raise UserError(self._reason(ort, path, error)) from error
-        if len(providers) > 1 and self._session.get_providers()[0] != providers[0][0]:
-            raise UserError(f'device={device!r}, but ONNX Runtime cannot start '
-                            f"{providers[0][0]} here: use 'cpu', or see that the CUDA that it "
-                            'was built for is installed')
+        if index is not None and 'CUDAExecutionProvider' not in self._session.get_providers():
+            raise UserError(
+                f"device={device!r}, but ONNX Runtime cannot start CUDAExecutionProvider here: "
+                "use 'cpu', or check that the CUDA version that it was built for is installed")
         self.metadata = self._session.get_modelmeta().custom_metadata_map.get(KEY)
 
     @staticmethod
-    def _providers(ort, device):
-        """What executes the operators, the first that can.
-
-        Raises:
-            UserError: If the device is unknown or this ONNX Runtime does not have it.
-        """
-        index = _cuda_index(device)
-        if index is None:
-            return ['CPUExecutionProvider']
+    def _check_cuda(ort: Any, device: str) -> None:
+        """Raise a UserError unless this ONNX Runtime was built for GPUs."""
         available = ort.get_available_providers()
         if 'CUDAExecutionProvider' not in available:
-            raise UserError(f'device={device!r}, but this ONNX Runtime {ort.__version__} has '
-                            f"{', '.join(available)} only: use 'cpu', or pip install "
-                            'onnxruntime-gpu in its place')
-        return [('CUDAExecutionProvider', dict(device_id=index)), 'CPUExecutionProvider']
+            raise UserError(
+                f'device={device!r}, but ONNX Runtime {ort.__version__} only has '
+                f"{', '.join(available)} here: use 'cpu', or replace it: pip install "
+                'onnxruntime-gpu')
 
     @staticmethod
-    def _reason(ort, path, error):
-        """The sentence for a model that was not loaded."""
-        if 'DeformConv' in str(error) and release(ort.__version__) < release(
-                DEFORM_CONV_SINCE):
-            return (f'model {path} has the operator DeformConv, which ONNX Runtime has since '
-                    f'{DEFORM_CONV_SINCE}, but {ort.__version__} is installed: pip install '
-                    f"'onnxruntime>={DEFORM_CONV_SINCE}', or export with --dcn grid_sample")
+    def _reason(ort: Any, path: Path, error: Exception) -> str:
+        """Explain why a model was not loaded."""
+        if 'DeformConv' in str(error) and release(ort.__version__) < release(DEFORM_CONV_SINCE):
+            return (
+                f'model {path} has the operator DeformConv, which needs ONNX Runtime '
+                f'{DEFORM_CONV_SINCE}, but {ort.__version__} is installed: pip install '
+                f"'onnxruntime>={DEFORM_CONV_SINCE}', or export with --dcn grid_sample")
         return f'ONNX Runtime {ort.__version__} cannot load {path}: {one_line(error)}'
 
-    def __call__(self, feeds):
-        """Run the model.
-
-        Args:
-            feeds (dict[str, ndarray]): Its inputs, in the order that the model has them.
-
-        Returns:
-            list[ndarray]: Its outputs, in the order that the model has them.
-        """
-        return self._session.run(None, feeds)
+    def __call__(self, feeds: Arrays) -> list[NDArray[Any]]:
+        outputs: list[NDArray[Any]] = self._session.run(None, dict(feeds))
+        return outputs
 
 
-class OpenVino:
-    """OpenVINO; see :func:`open_model` and :class:`OnnxRuntime`.
-
-    Args:
-        precision (str): One of ``PRECISIONS``.
-    """
+class OpenVino(Backend):
+    """A model in OpenVINO."""
 
     name = 'openvino'
-    endings = ('.xml', '.onnx')
+    extensions = ('.xml', '.onnx')
 
-    def __init__(self, path, device, threads, precision):
+    def __init__(self, path: Path, device: str, threads: int | None, precision: str) -> None:
         ov = _import(self.name)
         core = _core()
         if device not in ('cpu', 'gpu'):
-            raise UserError(f"device={device!r} is none of openvino's: give 'cpu' or 'gpu' (of "
-                            'Intel)')
+            raise UserError(f"device={device!r} is not one of OpenVINO's: give 'cpu' or 'gpu' "
+                            "(Intel's)")
         if not any(found.split('.')[0] == device.upper() for found in core.available_devices):
-            raise UserError(f'device={device!r}, but OpenVINO finds '
-                            f'{", ".join(core.available_devices)} only: use another, or install '
+            raise UserError(f'device={device!r}, but OpenVINO only finds '
+                            f'{", ".join(core.available_devices)}: use another one, or install '
                             'its driver')
         if precision == 'bfloat16' and 'BF16' not in core.get_property(
                 device.upper(), 'OPTIMIZATION_CAPABILITIES'):
-            raise UserError(f"precision='bfloat16', but this {device.upper()} does not compute "
+            raise UserError(f"precision='bfloat16', but this {device.upper()} does not support "
                             'it: leave precision out')
         weights = path.with_suffix('.bin')
         if path.suffix == '.xml' and not weights.is_file():
             raise UserError(f'model {path} has its weights in {weights}, which does not exist: '
                             'keep both files together')
-        config = {'INFERENCE_PRECISION_HINT': PRECISIONS[precision]}
+        config: dict[str, Any] = {'INFERENCE_PRECISION_HINT': PRECISIONS[precision]}
         if threads is not None:
             config['INFERENCE_NUM_THREADS'] = int(threads)
         try:
@@ -173,23 +151,22 @@ class OpenVino:
             raise UserError(
                 f'OpenVINO {ov.__version__.split("-")[0]} cannot load {path}: '
                 f'{one_line(error)}') from error
-        # Of an ONNX model its properties are those of a framework's.
+        # The properties of an ONNX model become those of the "framework".
         place = [KEY] if path.suffix == '.xml' else ['framework', KEY]
         self.metadata = model.get_rt_info(place).value if model.has_rt_info(place) else None
 
-    def __call__(self, feeds):
-        """Run the model; see :class:`OnnxRuntime`."""
-        results = self._model(feeds)
+    def __call__(self, feeds: Arrays) -> list[NDArray[Any]]:
+        results = self._model(dict(feeds))
         return [results[output] for output in self._model.outputs]
 
 
 @cache
-def _core():
-    """The one OpenVINO core of this process, which lives as long.
+def _core() -> Any:
+    """Return the OpenVINO core of this process.
 
-    A core lays a signal stack of its own under the thread that compiles with it, and takes it
-    away when it goes, also from under a later core's: then the next signal, such as that of a
-    data-loading process that ends, would end this process.
+    OpenVINO's Core installs an alternate signal stack and removes it on destruction, even if a
+    newer Core uses it. A later signal, such as that of a data-loading process that ends, would
+    then crash the process. Hence there is one Core, which is never destroyed.
     """
     core = importlib.import_module('openvino').Core()
     core.add_extension(importlib.import_module('openvino.frontend.onnx').ConversionExtension(
@@ -197,18 +174,18 @@ def _core():
     return core
 
 
-def _deform_conv(node):
-    """ONNX's DeformConv as OpenVINO's DeformableConvolution, which its ONNX reader does not know.
+def _deform_conv(node: Any) -> Any:
+    """Convert ONNX's DeformConv, which OpenVINO's ONNX reader does not know.
 
     Args:
-        node (openvino.frontend.NodeContext): Inputs are x, weight, offset, bias, mask, the way
-            that ``tools/deployment/export.py`` writes it.
+        node (openvino.frontend.NodeContext): its inputs are x, weight, offset, bias and mask, as
+            ``tools/deployment/export.py`` writes them.
 
     Returns:
-        list: Its output.
+        list: outputs of OpenVINO's DeformableConvolution.
     """
     from openvino import opset8
-    x, weight, offset, bias, mask = (node.get_input(index) for index in range(5))
+    x, weight, offset, bias, mask = map(node.get_input, range(DEFORM_CONV_INPUTS))
     pads = node.get_attribute('pads')
     result = opset8.deformable_convolution(
         x, offset, weight, mask=mask, strides=node.get_attribute('strides'),
@@ -219,39 +196,37 @@ def _deform_conv(node):
     return opset8.add(result, opset8.reshape(bias, shape, special_zero=False)).outputs()
 
 
-class TorchExport:
-    """A ``torch.export`` archive or an AOTInductor package; see :func:`open_model`.
+class TorchExport(Backend):
+    """A ``torch.export`` archive or an AOTInductor package in PyTorch.
 
-    Threads are those of the whole process.
+    The number of threads is set for the whole process.
     """
 
     name = 'torch'
-    endings = ('.pt2', )
+    extensions = ('.pt2',)
 
-    def __init__(self, path, device, threads):
+    def __init__(self, path: Path, device: str, threads: int | None, precision: str) -> None:
         torch = _import(self.name)
         index = _cuda_index(device)
         if index is not None and index >= torch.cuda.device_count():
             raise UserError(f'device={device!r}, but PyTorch sees '
                             f"{torch.cuda.device_count() or 'no'} GPU(s) here: use 'cpu', or "
-                            'install a PyTorch built for this GPU')
+                            'install a PyTorch that was built for this GPU')
         if threads is not None:
             torch.set_num_threads(int(threads))
-        self.metadata, compiled = _archive(path)
+        self.metadata, is_compiled = _read_archive(path)
         self._torch = torch
         self._device = torch.device(device)
         try:
-            if compiled:
+            if is_compiled:
                 self._run = torch._inductor.aoti_load_package(str(path))
             else:
-                program = torch.export.load(str(path))
-                self._run = program.module().to(self._device)
-        except Exception as error:  # of many classes
+                self._run = torch.export.load(str(path)).module().to(self._device)
+        except Exception as error:  # PyTorch's errors have no class in common
             raise UserError(f'PyTorch {torch.__version__} cannot load {path}: '
                             f'{one_line(error)}') from error
 
-    def __call__(self, feeds):
-        """Run the model; see :class:`OnnxRuntime`."""
+    def __call__(self, feeds: Arrays) -> list[NDArray[Any]]:
         with self._torch.inference_mode():
             results = self._run(*(
                 self._torch.from_numpy(np.ascontiguousarray(value)).to(self._device)
@@ -259,11 +234,61 @@ class TorchExport:
         return [value.cpu().numpy() for value in results]
 
 
-def _archive(path):
-    """The metadata of a ``.pt2`` file, and whether it is compiled.
+def open_model(
+    path: str | Path,
+    backend: str | None = None,
+    device: str = 'cpu',
+    threads: int | None = None,
+    precision: str | None = None,
+) -> Backend:
+    """Load an exported model.
+
+    Args:
+        path (str | Path): ``*.onnx``, ``*.xml`` (next to its ``*.bin``) or ``*.pt2``.
+        backend (str, optional): ``'onnxruntime'``, ``'openvino'`` (which also reads ``*.onnx``)
+            or ``'torch'``; None chooses by the file's extension.
+        device (str): ``'cpu'``; ``'cuda'`` or ``'cuda:1'`` (ONNX Runtime and torch); ``'gpu'``
+            (OpenVINO).
+        threads (int, optional): threads within an operation. None leaves it to the runtime.
+        precision (str, optional): precision of OpenVINO's computation, ``'float32'`` (None) or
+            ``'bfloat16'``.
 
     Raises:
-        UserError: If it is no archive.
+        UserError: if the file is missing or cannot be loaded, the runtime is missing or too
+            old, or it does not have what is asked for.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f'model {path} does not exist')
+    kinds: dict[str, type[Backend]] = {
+        kind.name: kind for kind in (OnnxRuntime, OpenVino, TorchExport)}
+    if backend is None:
+        backend = next(
+            (name for name, kind in kinds.items() if path.suffix in kind.extensions), None)
+        if backend is None:
+            raise UserError(f'model {path} has the extension {path.suffix or "(none)"}, but '
+                            'exported models are *.onnx, *.xml or *.pt2: export the checkpoint '
+                            'with tools/deployment/export.py')
+    elif backend not in kinds:
+        raise UserError(f'backend={backend!r} is unknown: give one of {", ".join(kinds)}')
+    kind = kinds[backend]
+    if path.suffix not in kind.extensions:
+        raise UserError(f'backend={backend!r} reads {" and ".join(kind.extensions)}, not {path}')
+    if threads is not None and (not isinstance(threads, Integral) or threads < 1):
+        raise UserError(f'threads={threads} must be a whole number of at least 1')
+    if precision is not None and kind is not OpenVino:
+        raise UserError(f'precision={precision!r} is only for openvino, but {backend} computes '
+                        'in the precision of the model: leave it out')
+    if precision not in (None, *PRECISIONS):
+        raise UserError(f'precision={precision!r} is not one of {", ".join(PRECISIONS)}')
+    return kind(path, device, threads, precision or 'float32')
+
+
+def _read_archive(path: Path) -> tuple[str | None, bool]:
+    """Return the metadata of a ``.pt2`` file, and whether it is compiled.
+
+    Raises:
+        UserError: if it is not an archive.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -271,30 +296,30 @@ def _archive(path):
             place = next((name for name in names if name.endswith(f'extra/{KEY}.json')), None)
             text = archive.read(place).decode() if place else None
     except (zipfile.BadZipFile, UnicodeDecodeError):
-        raise UserError(f'model {path} is no archive of torch.export: it may be cut off, so '
-                        'copy it again') from None
+        raise UserError(f'model {path} is not an archive of torch.export: it may be truncated, '
+                        'so copy it again') from None
     return text, any('/aotinductor/' in name for name in names)
 
 
-def _import(name):
-    """A runtime's module.
+def _import(name: str) -> Any:
+    """Import a runtime's package, by name, because this package must not depend on any.
 
     Raises:
-        UserError: If it is not installed.
+        UserError: if it is not installed or cannot be imported.
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        why = 'is not installed' if isinstance(error, ModuleNotFoundError) and (
-            error.name == name) else f'cannot be imported ({one_line(error)})'
-        raise UserError(f'the model needs {name}, which {why}: {_INSTALL[name]}') from error
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == name
+        why = 'is not installed' if is_missing else f'cannot be imported ({one_line(error)})'
+        raise UserError(f'the model needs {name}, which {why}: pip install {name}') from error
 
 
-def _cuda_index(device):
-    """Which GPU ``'cuda'`` or ``'cuda:1'`` is; None for the CPU.
+def _cuda_index(device: str) -> int | None:
+    """Return the number of the GPU of ``'cuda'`` or ``'cuda:1'``; None for the CPU.
 
     Raises:
-        UserError: If the text is none of these.
+        UserError: if the text is not one of these.
     """
     match = re.fullmatch(r'cpu|cuda(?::(\d+))?', str(device))
     if not match:
@@ -302,8 +327,8 @@ def _cuda_index(device):
     return None if device == 'cpu' else int(match[1] or 0)
 
 
-def one_line(error):
-    """What an error says, in one line without OpenVINO's places in its source."""
+def one_line(error: Exception) -> str:
+    """Return an error's text in one line, without OpenVINO's positions in its own source."""
     lines = [line.strip() for line in str(error).splitlines()]
     lines = [line for line in lines
              if line and not re.match(r'(Exception from|Check .* failed)', line)]

@@ -12,6 +12,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from mmdet_centernet.ops.boxes_numpy import box_overlaps
+from mmdet_centernet.ops.matching import match_by_class
+from mmdet_centernet.visualization.attributes import score_text
 from mmdet_centernet.visualization.heatmaps import HEAT, heatmap_overlay, top_of
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
@@ -20,61 +22,6 @@ TRUTH = '#ffe14d'
 _PANEL_PIXELS = 620  # width of one photo in the picture
 _DPI = 120
 _SMALLEST_TEXT = 4.0  # points; smaller text cannot be read and is left out
-
-
-def match_boxes(pred, truth, iou_threshold=0.5):
-    """Give each prediction, in the given order, the free ground-truth box of largest overlap.
-
-    Args:
-        pred (ndarray[N, 4]): xyxy, best first.
-        truth (ndarray[M, 4]): xyxy.
-        iou_threshold (float): Smallest intersection over union of a pair.
-
-    Returns:
-        ndarray[N]: int64, index of the matched ground-truth box, -1 if none.
-    """
-    return match(box_overlaps(pred, truth), iou_threshold)
-
-
-def match(likeness, threshold):
-    """Give each row, in order, the free column that it is most like.
-
-    Args:
-        likeness (ndarray[N, M]): Of predictions, best first, and ground truth.
-        threshold (float): Smallest likeness of a pair.
-
-    Returns:
-        ndarray[N]: int64, the row's column, -1 if none.
-    """
-    likeness = likeness.copy()
-    found = np.full(len(likeness), -1, dtype=np.int64)
-    for index in range(len(likeness) if likeness.size else 0):
-        best = int(likeness[index].argmax())
-        if likeness[index, best] >= threshold:
-            found[index] = best
-            likeness[:, best] = -1
-    return found
-
-
-def match_by_class(likeness, pred, truth, threshold=0.5):
-    """:func:`match` within each class.
-
-    Args:
-        likeness (ndarray[N, M]): Of predictions, best first, and ground truth.
-        pred (dict): ``labels`` ndarray[N].
-        truth (dict): ``labels`` ndarray[M].
-        threshold (float): Smallest likeness of a pair.
-
-    Returns:
-        ndarray[N]: int64, index of the matched ground truth, -1 if none.
-    """
-    found = np.full(len(pred['labels']), -1, dtype=np.int64)
-    for label in np.unique(pred['labels']):
-        of_pred = np.flatnonzero(pred['labels'] == label)
-        of_truth = np.flatnonzero(truth['labels'] == label)
-        pairs = match(likeness[np.ix_(of_pred, of_truth)], threshold)
-        found[of_pred[pairs >= 0]] = of_truth[pairs[pairs >= 0]]
-    return found
 
 
 class Triptych:
@@ -193,7 +140,8 @@ def detection_panel(image, truth, pred, heatmap, title='', class_names=()):
         Figure: See :func:`save_figure`.
     """
     panels = Triptych(image.shape[:2], title)
-    matches = match_by_class(box_overlaps(pred['bboxes'], truth['bboxes']), pred, truth)
+    matches = match_by_class(
+        box_overlaps(pred['bboxes'], truth['bboxes']), pred['labels'], truth['labels'])
     panels.add_truth(image, truth, matches, 'boxes')
     panels.add_predictions(image, pred, truth, matches, 'boxes', 'IoU ≥ 0.5', class_names)
     panels.add_center_heatmap(image, heatmap)
@@ -211,11 +159,12 @@ def label_of(score, label, class_names):
     Returns:
         str
     """
-    text = f'{score:.2f}'.removeprefix('0')
+    text = score_text(score)
     return f'{class_names[label]} {text}' if len(class_names) > 1 else text
 
 
-def draw_boxes(axes, bboxes, colors, points_per_pixel, texts=None, line_width=None):
+def draw_boxes(axes, bboxes, colors, points_per_pixel, texts=None, line_width=None,
+               text_sizes=(0, 7.5)):
     """Draw boxes, with texts where there is room for them.
 
     Args:
@@ -223,8 +172,11 @@ def draw_boxes(axes, bboxes, colors, points_per_pixel, texts=None, line_width=No
         bboxes (ndarray[N, 4]): xyxy.
         colors (Sequence[N]): Names or RGB in [0, 1].
         points_per_pixel (float): Typographic points of the picture per pixel of the image.
-        texts (list[str], optional): One for each box.
+        texts (list[str], optional): One for each box, of one or several lines.
         line_width (float, optional): Points. None: thinner where boxes are many.
+        text_sizes (tuple[float, float]): Least and largest size of texts, points. One that
+            would have to be too small to be read in its box is left out, unless the least size
+            is larger: then it sticks out.
     """
     if line_width is None:
         line_width = float(np.clip(1.9 - len(bboxes) / 100, 0.8, 1.6))
@@ -235,13 +187,14 @@ def draw_boxes(axes, bboxes, colors, points_per_pixel, texts=None, line_width=No
         axes.add_patch(Rectangle(
             (x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colors[index],
             linewidth=line_width, joinstyle='round', path_effects=[dark]))
-        if texts:
+        if texts and texts[index]:
             # Half a point per character and point of size: at most as wide as the box.
-            points = (x2 - x1) * points_per_pixel
-            size = min(7.5, points / (0.6 * max(len(texts[index]), 3)))
+            longest = max(map(len, texts[index].split('\n')))
+            size = (x2 - x1) * points_per_pixel / (0.6 * max(longest, 3))
+            size = min(max(size, text_sizes[0]), text_sizes[1])
             if size >= _SMALLEST_TEXT:
                 axes.text(max(x1, 0) + 1, max(y1, 0) + 1, texts[index], fontsize=size,
-                          color='white', ha='left', va='top', clip_on=True,
+                          color='white', ha='left', va='top', clip_on=True, linespacing=1.05,
                           path_effects=[withStroke(linewidth=1.2, foreground='#102018')])
 
 

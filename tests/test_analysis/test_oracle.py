@@ -138,7 +138,8 @@ def test_true_output_decodes_to_the_keypoints(dense):
             BOXES, [0, 1, 1], keypoints=keypoints, keypoints_visible=torch.ones(3, 4))))
         order = found['bboxes'][0, :3, 0].argsort()
         torch.testing.assert_close(
-            found['keypoints'][0, :3][order], keypoints, rtol=0, atol=4.0 if with_heatmap else 1e-4)
+            found['keypoints'][0, :3][order], keypoints, rtol=0,
+            atol=4.0 if with_heatmap else 1e-4)
         head = make_head([Box(), Keypoints(4, dense_displacement=dense, with_heatmap=False)])
 
 

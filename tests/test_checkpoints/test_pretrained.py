@@ -207,5 +207,5 @@ def test_every_dla_has_weights(places):
         file = WEIGHTS[variant].files[0]
         assert file.startswith(f'{variant}-')
         sentence = str(caught.value)
-        assert f'fetch {WEIGHTS[variant].url}{file} by other means' in sentence
+        assert f'download {WEIGHTS[variant].url}{file} by other means' in sentence
         assert f'put {file} into data/pretrained/' in sentence

@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+from helpers.cases import case
 
 from mmdet_centernet import version
 from mmdet_centernet.compat import versions
@@ -109,7 +110,7 @@ def test_mmcv_whose_files_are_gone(installed, monkeypatch):
     # What uninstalling the other one leaves: a folder of caches, which is a namespace package.
     for spec in (None, importlib.machinery.ModuleSpec('mmcv', None, is_package=True)):
         monkeypatch.setattr(versions, 'find_spec', lambda name, spec=spec: spec)
-        assert 'its files are gone' in complaint()
+        assert 'its files are missing' in complaint()
 
 
 @pytest.mark.parametrize(('error', 'expected'), [
@@ -136,11 +137,13 @@ def test_cv2_that_cannot_be_loaded(installed, monkeypatch, error, expected):
         assert 'libGL.so.1' in sentence
 
 
-@pytest.mark.parametrize(('text', 'release'), [
-    ('2.13.0+cpu', (2, 13)), ('0.10.7', (0, 10, 7)), ('3', (3, )), ('2.0.0rc4', (2, )),
-    ('unknown', ())])
-def test_release(text, release):
-    assert version.release(text) == release
+def test_release():
+    for text, release in [
+        ('2.13.0+cpu', (2, 13)), ('0.10.7', (0, 10, 7)), ('3', (3, )), ('2.0.0rc4', (2, )),
+        ('unknown', ()),
+    ]:
+        with case(text, release):
+            assert version.release(text) == release
 
 
 def test_requirements_state_the_same_ranges():

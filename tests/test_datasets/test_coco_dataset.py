@@ -4,6 +4,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from helpers.cases import case
 from mmdet.datasets import CocoDataset as MMDetCocoDataset
 from mmengine.dataset import ConcatDataset, RepeatDataset
 
@@ -44,7 +45,7 @@ def build(tmp_path):
         (tmp_path / 'ann.json').write_text(data if isinstance(data, str) else json.dumps(data))
         if classes:
             options['metainfo'] = dict(classes=classes)
-        # MMEngine's serialising collects garbage, which takes most of a test's time.
+        # MMEngine's serialization collects garbage, which takes most of a test's time.
         options.setdefault('serialize_data', False)
         return CocoDataset(
             data_root=str(tmp_path), ann_file='ann.json', data_prefix=dict(img='img/'),
@@ -82,15 +83,17 @@ def test_same_samples_as_mmdet(tmp_path, build):
     (box(9, [5, 5, 10, 10], category_id=77), '1 of a category that the file does not list'),
     (box(9, [5, 5, 10, 10], ignore=1), "1 marked 'ignore'"),
 ])
-@pytest.mark.parametrize('test_mode', [False, True])
-def test_unusable_boxes_are_counted_and_named(build, said, bad, reason, test_mode):
-    dataset = build(content([*GOOD, bad]), test_mode=test_mode)
-    instances = [dataset.get_data_info(index)['instances'] for index in range(2)]
-    assert [len(found) for found in instances] == [1, 1]
-    assert np.isfinite([found[0]['bbox'] for found in instances]).all()
-    assert len(said) == 1
-    assert f'{reason} (annotation 9 of 1.png)' in said[0]
-    assert '2 images, 2 boxes' in said[0]
+def test_unusable_boxes_are_counted_and_named(build, said, bad, reason):
+    for test_mode in [False, True]:
+        with case(test_mode):
+            said.clear()
+            dataset = build(content([*GOOD, bad]), test_mode=test_mode)
+            instances = [dataset.get_data_info(index)['instances'] for index in range(2)]
+            assert [len(found) for found in instances] == [1, 1]
+            assert np.isfinite([found[0]['bbox'] for found in instances]).all()
+            assert len(said) == 1
+            assert f'{reason} (annotation 9 of 1.png)' in said[0]
+            assert '2 images, 2 boxes' in said[0]
 
 
 def test_many_faults_make_one_line(build, said):
@@ -177,7 +180,7 @@ def test_unlabelled_test_file(build):
      r"\('cow', 'pig'\) in .*ann.json, but metainfo.classes are \('cat', 'dog'\).*"
      r"set metainfo=dict\(classes=\('cow', 'pig'\)\).*num_classes=2"),
 ])
-def test_files_of_no_use(build, data, words):
+def test_broken_files_are_named(build, data, words):
     with pytest.raises(UserError, match=words) as error:
         build(data)
     assert 'ann.json' in str(error.value) and '\n' not in str(error.value)
@@ -205,7 +208,7 @@ def test_forgotten_comma(build):
         build(content(GOOD), classes=('cat'))
 
 
-def test_some_of_the_classes(build, said):
+def test_subset_of_the_classes(build, said):
     """Asking for fewer classes than the file has is fine, and is said."""
     dataset = build(content(GOOD), classes=('dog', ))
     assert [found['bbox_label'] for found in dataset.get_data_info(1)['instances']] == [0]
@@ -219,7 +222,7 @@ CROWDS = box(3, [1, 2, 30, 20], iscrowd=1), box(4, [2, 3, 9, 9], image_id=2, isc
     (dict(), 2, '2 boxes and 2 to ignore'),
     (dict(crowd_as_objects=True), 4, '4 boxes, 2 of them crowds'),
     (dict(crowd_as_objects=True, test_mode=True), 2, '2 boxes and 2 to ignore')])
-def test_crowds(build, said, options, objects, line):
+def test_crowds_as_objects_or_to_ignore(build, said, options, objects, line):
     dataset = build(content([*GOOD, *CROWDS]), **options)
     flags = [found['ignore_flag'] for index in range(2)
              for found in dataset.get_data_info(index)['instances']]
@@ -246,7 +249,7 @@ def test_crowds_reach_the_pipeline_as_objects(build, tmp_path):
         assert len(sample.ignored_instances) == 2 - objects
 
 
-def test_wrappers(build):
+def test_dataset_in_wrappers(build):
     dataset = build(content(GOOD))
     assert len(RepeatDataset(dataset, times=3)) == 6
     both = ConcatDataset([dataset, build(content(GOOD))])
@@ -290,7 +293,7 @@ def test_missing_and_broken_images_stop(build, tmp_path):
         dataset[0]
 
 
-def test_a_dropped_image_is_said(build, said):
+def test_dropped_image_is_logged(build, said):
     dropped = iter([None, None])
     dataset = build(content(GOOD), pipeline=[lambda results: next(dropped, results)])
     assert dataset[0] is not None

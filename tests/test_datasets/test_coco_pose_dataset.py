@@ -1,4 +1,4 @@
-"""Files with joints as people have them: right, partly wrong, and of no use."""
+"""Files with keypoints as people have them: right, partly wrong, and of no use."""
 import json
 import pickle
 
@@ -91,8 +91,8 @@ def test_joints_of_random_files(build, said):
         assert info == plain
     posed = sum(any(flag for _, _, flag in joints)
                 for found in expected.values() for joints in found)
-    assert (f'34 boxes, {posed} objects with labelled ones among 3 joints (1 pairs of left and '
-            'right). Boxes left out: 6 with') in said[0]
+    assert (f"34 boxes. Objects with labeled keypoints: {posed} of 34 'figure' (3 keypoints, 1 "
+            'pairs of left and right). Boxes left out: 6 with') in said[0]
     assert 'Noted' not in said[0]
 
 
@@ -100,7 +100,8 @@ def test_metainfo_is_the_skeleton_of_the_file(build):
     dataset = build(content([pose(1, GOOD)]), serialize_data=True)
     expected = parse_skeleton(category=dict(keypoints=NAMES, skeleton=[[1, 2]]))
     assert dataset.metainfo == dict(
-        expected, classes=('figure', ), palette=CocoDataset.METAINFO['palette'])
+        expected, classes=('figure', ), palette=CocoDataset.METAINFO['palette'],
+        skeletons=dict(figure=expected))
     assert dataset.get_data_info(0)['flip_indices'] == [0, 2, 1]
     assert RepeatDataset(dataset, times=2).metainfo == dataset.metainfo
     both = ConcatDataset([dataset, build(content([pose(1, GOOD)]))])
@@ -146,7 +147,7 @@ def test_parts_of_the_skeleton_in_the_config(build):
     assert dataset.metainfo['flip_indices'] == dataset.get_data_info(0)['flip_indices'] == [
         1, 0, 2]
     assert dataset.metainfo['skeleton_links'] == [(0, 1)]
-    with pytest.raises(UserError, match='metainfo.sigmas is .*3 joints'):
+    with pytest.raises(UserError, match='metainfo.sigmas is .*3 keypoints'):
         build(content([pose(1, GOOD)]), metainfo=dict(sigmas=[1, 2]))
 
 
@@ -188,13 +189,171 @@ def test_several_classes_share_a_skeleton(build):
     assert dataset.metainfo['num_keypoints'] == 3
     assert [instance['bbox_label'] for instance in dataset.get_data_info(0)['instances']] == [1, 0]
     assert joints_of(dataset)[1] == [[2, 1, 0], [0, 0, 0]]
-    categories[2]['keypoints'] = NAMES[::-1]
+
+
+DOG_NAMES = ['nose', 'tail', 'r_paw', 'l_paw', 'left_ear']
+DOG = [1, 2, 2, 3, 4, 1, 5, 6, 2, 7, 8, 2, 9, 10, 1]
+MIXED = [dict(id=7, name='car'), dict(id=3, name='cat', keypoints=NAMES, skeleton=[[1, 2]]),
+         dict(id=5, name='dog', keypoints=DOG_NAMES, skeleton=[[1, 2], [5, 1]])]
+CAT_SKELETON = parse_skeleton(category=MIXED[1])
+DOG_SKELETON = parse_skeleton(category=MIXED[2])
+
+
+def mixed(**changes):
+    """Two skeletons and plain boxes; of each class an object without ``keypoints``."""
+    annotations = [
+        pose(1, category_id=7), pose(2, GOOD, category_id=3), pose(3, DOG, category_id=5),
+        pose(4, category_id=3), pose(5, category_id=5, image_id=2),
+        pose(6, [0] * 15, category_id=5, image_id=2)]
+    return content(annotations, categories=[
+        dict(category, **changes.get(category['name'], {})) for category in MIXED])
+
+
+def test_mixed_classes_have_their_own_keypoints(build, said):
+    dataset = build(mixed(), classes=('car', 'cat', 'dog'), serialize_data=True)
+    meta = dataset.metainfo
+    assert meta['skeletons'] == dict(cat=CAT_SKELETON, dog=DOG_SKELETON)
+    # Beside them there is what is true of both.
+    assert {key for key in COCO_SKELETON if key in meta} == {'num_keypoints'}
+    assert meta['num_keypoints'] == 5
+    info = dataset.get_data_info(0)
+    assert [instance['bbox_label'] for instance in info['instances']] == [0, 1, 2, 1]
+    points, visible = joints_of(dataset)
+    cat = np.reshape([*GOOD, *[0] * 6], (5, 3))
+    dog = np.reshape(DOG, (5, 3))
+    nothing = np.zeros((5, 3))
+    for row, expected in enumerate((nothing, cat, dog, nothing)):
+        np.testing.assert_array_equal(points[row], expected[:, :2])
+        np.testing.assert_array_equal(visible[row], expected[:, 2])
+    np.testing.assert_array_equal(
+        info['flip_indices'], [[0, 1, 2, 3, 4], [0, 2, 1, 3, 4], [0, 1, 3, 2, 4]])
+    assert said[0].endswith(
+        "6 boxes. Objects with labeled keypoints: 1 of 2 'cat' (3 keypoints, 1 pairs of left and "
+        "right), 1 of 3 'dog' (5 keypoints, 1 pairs of left and right), none of ('car',), plain "
+        'boxes. Noted: 2 without keypoints, taken as not labeled (annotation 4 of 1.png, '
+        'annotation 5 of 2.png)')
+
+
+def test_mixed_classes_with_one_skeleton_keep_its_keys(build):
+    """As without the class of plain boxes."""
+    data = content([pose(1, GOOD, category_id=3), pose(2, category_id=7)], categories=MIXED[:2])
+    dataset = build(data, classes=('car', 'cat'))
+    assert dataset.metainfo == dict(
+        CAT_SKELETON, classes=('car', 'cat'), palette=CocoDataset.METAINFO['palette'],
+        skeletons=dict(cat=CAT_SKELETON))
+    assert dataset.get_data_info(0)['flip_indices'] == [0, 2, 1]
+    assert joints_of(dataset)[1] == [[2, 1, 0], [0, 0, 0]]
+
+
+def test_skeletons_that_differ_in_links_share_the_rest(build):
+    categories = [MIXED[1], dict(id=9, name='lynx', keypoints=NAMES, skeleton=[[2, 3]])]
+    dataset = build(content([pose(1, GOOD, category_id=3)], categories=categories),
+                    classes=('cat', 'lynx'))
+    assert set(COCO_SKELETON) - set(dataset.metainfo) == {'skeleton_links', 'skeleton_link_colors'}
+    assert dataset.metainfo['skeletons']['lynx']['skeleton_links'] == [(1, 2)]
+    assert dataset.get_data_info(0)['flip_indices'] == [0, 2, 1]
+
+
+def test_skeletons_of_the_config(build):
+    """Single classes' settings replace those for all."""
+    config = Config(dict(metainfo=dict(sigmas=[.1, .2, .3], skeletons=dict(dog=dict(
+        flip_pairs=[('nose', 'tail')], sigmas=[.4] * 5)))))
+    meta = build(mixed(), ('car', 'cat', 'dog'), metainfo=config.metainfo).metainfo
+    assert meta['skeletons']['cat'] == dict(CAT_SKELETON, sigmas=[.1, .2, .3])
+    assert meta['skeletons']['dog']['sigmas'] == [.4] * 5
+    assert meta['skeletons']['dog']['flip_pairs'] == [(0, 1)]
+    assert 'sigmas' not in meta
+    # Nothing is known of them before the file is read.
+    known = build({}, ('car', 'cat', 'dog'), metainfo=config.metainfo, lazy_init=True).metainfo
+    assert not {'skeletons', 'num_keypoints'} & known.keys()
+
+
+def test_skeletons_of_the_config_name_the_keypoints(build):
+    """Where the file does not."""
+    skeletons = dict(dog=dict(keypoint_info=dict(enumerate(
+        dict(name=name) for name in DOG_NAMES))))
+    bare = mixed(dog=dict(keypoints=[], skeleton=[]))
+    dataset = build(bare, ('car', 'cat', 'dog'), metainfo=dict(skeletons=skeletons))
+    dog = dict(DOG_SKELETON, skeleton_links=[], skeleton_link_colors=[])
+    assert dataset.metainfo['skeletons'] == dict(cat=CAT_SKELETON, dog=dog)
+    known = build({}, ('car', 'cat', 'dog'), metainfo=dict(skeletons=skeletons), lazy_init=True)
+    assert known.metainfo['skeletons'] == dict(dog=dog) and known.metainfo['num_keypoints'] == 5
+    # In a file without annotations, too, as COCO's test files are.
+    for category in bare['categories']:
+        category.pop('keypoints', None)
+    tested = build(dict(bare, annotations=[]), ('car', 'cat', 'dog'), test_mode=True,
+                   metainfo=dict(skeletons=skeletons))
+    assert tested.metainfo['skeletons'] == dict(dog=dog)
+    # A data set's own metainfo is as good as a config's.
+    assert build(mixed(), None, metainfo=dict(dataset.metainfo)).metainfo == dict(
+        dataset.metainfo, skeletons=dict(cat=CAT_SKELETON, dog=DOG_SKELETON))
+
+
+def test_subclass_with_several_skeletons(build):
+    class Animals(CocoPoseDataset):
+        METAINFO = dict(classes=('car', 'cat', 'dog'), skeletons=dict(
+            cat=dict(keypoint_info=dict(enumerate(dict(name=name) for name in NAMES)))))
+
+    assert list(build({}, None, Animals, lazy_init=True).metainfo['skeletons']) == ['cat']
+    assert list(build(mixed(), None, Animals).metainfo['skeletons']) == ['cat', 'dog']
+    dogs = content([pose(1, DOG, category_id=5)], categories=MIXED[2:])
+    assert list(build(dogs, ('dog', ), Animals).metainfo['skeletons']) == ['dog']
+
+
+@pytest.mark.parametrize('skeletons, words', [
+    (dict(cow=dict(sigmas=[1])), "names the class 'cow', which is none of metainfo.classes ('car"),
+    (dict(cat=dict(sigma=[1] * 3)), "metainfo.skeletons['cat'] has 'sigma', which is none of ('k"),
+    ([dict(name='cat')], 'write a dictionary from names of classes to skeletons'),
+    (dict(cat=NAMES), 'write a dictionary from names of classes to skeletons'),
+    (dict(cat=dict(sigmas=[1] * 5)), "metainfo.skeletons['cat'].sigmas is [1, 1, 1, 1, 1], but "
+     'there are 3 keypoints'),
+    (dict(cat=dict(keypoint_info={0: dict(name='head')})),
+     "the keypoints of metainfo.skeletons['cat'].keypoint_info are ('head',), but those of"),
+    (dict(cat=dict(flip_pairs=[('head', 'tail')])),
+     "metainfo.skeletons['cat'].flip_pairs names the keypoint 'tail'"),
+    (dict(cat=dict(skeleton_info={0: dict(link=['head', 'tail'])})),
+     "metainfo.skeletons['cat'].skeleton_info names the keypoint 'tail'"),
+    (dict(car=dict(sigmas=[1])), "category 'car' of "),
+    (dict(car=dict(sigmas=[1])), "their names in metainfo.skeletons['car'].keypoint_info"),
+])
+def test_skeletons_of_no_use(build, skeletons, words):
     with pytest.raises(UserError) as error:
-        build(content(categories=categories), classes=('cat', 'dog'))
-    assert str(error.value).endswith(
-        "ann.json have different joints, 'cat' ('head', 'left_hand', 'right_hand') and 'dog' "
-        "('right_hand', 'left_hand', 'head'): all must share one skeleton, so train one model "
-        'for each')
+        build(mixed(), ('car', 'cat', 'dog'), metainfo=dict(skeletons=skeletons))
+    assert words in str(error.value) and '\n' not in str(error.value)
+
+
+def test_mixed_classes_of_no_use(build):
+    classes = 'car', 'cat', 'dog'
+    data = mixed()
+    data['annotations'][1]['keypoints'] = DOG
+    with pytest.raises(UserError, match='annotation 2 of 1.png in .* has 15 entries in its '
+                                        'keypoints, but 3 keypoints need 9 numbers'):
+        build(data, classes)
+    data = mixed()
+    data['annotations'][2]['keypoints'] = [*DOG[:9], 7, 8, 3, *DOG[12:]]
+    with pytest.raises(UserError, match=r'keypoint l_paw of annotation 3 of 1.png in .* is \[7, '
+                                        r'8, 3\] \(x, y, visibility\): it needs the visibility'):
+        build(data, classes)
+    data = mixed()
+    data['annotations'][0]['keypoints'] = GOOD
+    with pytest.raises(UserError, match="annotation 1 of 1.png in .*ann.json has keypoints, but "
+                                        "its category 'car' lists none: give their names in the"):
+        build(data, classes)
+    # Some tools write zeros.
+    data['annotations'][0]['keypoints'] = [0] * 9
+    assert not np.any(joints_of(build(data, classes))[1][0])
+    with pytest.raises(UserError, match="category 'car' of .*ann.json lists no keypoints"):
+        build(mixed(), ('car', ))
+
+
+def test_mixed_classes_without_poses_to_learn(build, said):
+    data = mixed()
+    del data['annotations'][1]
+    build(data, ('car', 'cat', 'dog'))
+    assert "0 of 1 'cat' (3 keypoints, 1 pairs of left and right) (no pose can be lea" in said[0]
+    assert said[0].count('no pose') == 1
+    build(data, ('car', 'cat', 'dog'), test_mode=True)
+    assert "0 of 1 'cat'" in said[1] and 'no pose' not in said[1]
 
 
 CROWD = pose(7, [0] * 9, iscrowd=1)
@@ -214,28 +373,28 @@ def test_people_without_joints_stay(build, said):
     dataset = build(data, filter_cfg=dict(filter_empty_gt=True))
     assert len(dataset) == 2
     assert joints_of(dataset, 1) == ([[[0, 0]] * 3] * 2, [[0] * 3] * 2)
-    assert '4 boxes, 1 objects with labelled ones among 3 joints' in said[0]
-    assert said[0].endswith('Noted: 2 without keypoints, taken as not labelled (annotation 2 of '
+    assert "4 boxes. Objects with labeled keypoints: 1 of 4 'figure' (3 keypoints" in said[0]
+    assert said[0].endswith('Noted: 2 without keypoints, taken as not labeled (annotation 2 of '
                             '2.png, annotation 4 of 2.png)')
 
 
 def test_no_pose_to_learn(build, said):
     build(content([pose(1, [0] * 9)]))
-    assert '0 objects with labelled ones among 3 joints (1 pairs of left and right) (no pose' \
-        in said[0]
+    assert ("0 of 1 'figure' (3 keypoints, 1 pairs of left and right) (no pose can be learned "
+            'from them)') in said[0]
     build(content([pose(1, [0] * 9)]), test_mode=True)
     assert 'no pose' not in said[1]
 
 
 def test_joints_outside_the_image(build, said):
-    """Labelled ones count as not labelled in training; the border still belongs to it."""
+    """Labeled ones count as not labeled in training; the border still belongs to it."""
     keypoints = [-1, 5, 2, 60, 40, 1, 5, 40.5, 1]
     data = content([pose(1, keypoints), pose(2, [0, 0, 2, 60.5, 9, 2, 99, 99, 0])])
     dataset = build(data)
     assert joints_of(dataset) == (
         [[[-1, 5], [60, 40], [5, 40.5]], [[0, 0], [60.5, 9], [99, 99]]], [[0, 1, 0], [2, 0, 0]])
     assert said[0].endswith(
-        'Noted: 3 labelled outside the image, taken as not labelled (head of annotation 1 of '
+        'Noted: 3 labeled outside the image, taken as not labeled (head of annotation 1 of '
         '1.png, right_hand of annotation 1 of 1.png, left_hand of annotation 2 of 1.png)')
     assert joints_of(build(data, test_mode=True))[1] == [[2, 1, 1], [2, 2, 0]]
     assert 'Noted' not in said[1]
@@ -245,12 +404,13 @@ def test_contradicting_num_keypoints(build, said):
     build(content([pose(1, GOOD, num_keypoints=3), pose(2, GOOD, num_keypoints=2),
                    pose(3, GOOD, num_keypoints=None), pose(4, GOOD, num_keypoints='2')]))
     assert said[0].endswith(
-        'Noted: 2 with a num_keypoints that is not the number of labelled joints (annotation 1 '
+        'Noted: 2 with a num_keypoints that is not the number of labeled keypoints (annotation 1 '
         'of 1.png, annotation 4 of 1.png)')
 
 
 @pytest.mark.parametrize('keypoints, words', [
-    (GOOD[:6], 'has 6 entries in its keypoints, but 3 joints need 9 numbers (x, y, visibility of'),
+    (GOOD[:6], 'has 6 entries in its keypoints, but 3 keypoints need 9 numbers (x, y, visibility '
+     'of'),
     (GOOD + [1], 'has 10 entries'),
     ([GOOD[:3], GOOD[3:6], GOOD[6:]], 'has 3 entries'),
     ([GOOD[:3], 5], 'has 2 entries'),
@@ -258,11 +418,11 @@ def test_contradicting_num_keypoints(build, said):
     ([None, *GOOD[1:]], 'has 9 entries'),
     ('joints', 'has 6 entries'),
     (5, 'has 5 in its keypoints'),
-    ([*GOOD[:3], NAN, *GOOD[4:]], 'joint left_hand of annotation 3 of 2.png in '),
+    ([*GOOD[:3], NAN, *GOOD[4:]], 'keypoint left_hand of annotation 3 of 2.png in '),
     ([*GOOD[:3], NAN, *GOOD[4:]], 'is [nan, 6, 1] (x, y, visibility): it must be finite numbers'),
     ([*GOOD[:7], INF, 0], 'is [0, inf, 0] (x, y, visibility): it must be finite numbers'),
-    ([*GOOD[:8], 3], 'joint right_hand of annotation 3 of 2.png in'),
-    ([*GOOD[:8], 3], 'is [0, 0, 3] (x, y, visibility): it needs the visibility 0 (not labelled), '
+    ([*GOOD[:8], 3], 'keypoint right_hand of annotation 3 of 2.png in'),
+    ([*GOOD[:8], 3], 'is [0, 0, 3] (x, y, visibility): it needs the visibility 0 (not labeled), '
      '1 (hidden) or 2 (visible)'),
     ([*GOOD[:8], -1], 'is [0, 0, -1]'),
     ([*GOOD[:8], .5], 'is [0, 0, 0.5]'),
@@ -287,7 +447,7 @@ def test_file_without_joints(build):
     """Such as instances_train2017.json."""
     for classes in (None, ('person', )):
         with pytest.raises(UserError, match=(
-                "category 'person' of .*ann.json lists no keypoints: give a file with joints "
+                "category 'person' of .*ann.json lists no keypoints: give a file with keypoints "
                 r"\(COCO's are person_keypoints_\*.json, not instances_")):
             build(content([pose(1)], categories=BARE), classes)
     with pytest.raises(UserError, match='lists no keypoints'):
@@ -317,7 +477,7 @@ def test_unlabelled_test_file(build):
 def test_config_and_file_differ(build):
     other = {0: KEYPOINT_INFO[0], 1: KEYPOINT_INFO[2], 2: KEYPOINT_INFO[1]}
     with pytest.raises(UserError, match=(
-            r"joints of metainfo.keypoint_info are \('head', 'right_hand', 'left_hand'\), but "
+            r"keypoints of metainfo.keypoint_info are \('head', 'right_hand', 'left_hand'\), but "
             r"those of category 'figure' in .*ann.json are \('head', 'left_hand', 'right_hand'\)"
             ': give them in the order of the file')):
         build(content([pose(1, GOOD)]), metainfo=dict(keypoint_info=other))

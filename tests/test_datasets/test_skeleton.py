@@ -21,8 +21,8 @@ COCO_CATEGORY = dict(
 NAMES = ['head', 'l_hand', 'r_hand', 'tail']
 
 
-def info(*joints):
-    return {index: dict(joint, id=index) for index, joint in enumerate(joints)}
+def info(*keypoints):
+    return {index: dict(keypoint, id=index) for index, keypoint in enumerate(keypoints)}
 
 
 def named(**more):
@@ -125,12 +125,13 @@ FILE = dict(category=dict(keypoints=NAMES), source='category x in a.json')
 
 @pytest.mark.parametrize('options, words', [
     # Names
-    (dict(), 'the joints of the annotation file are None'),
-    (dict(keypoint_info={}), 'the joints of metainfo.keypoint_info are []'),
-    (dict(category=dict(keypoints=[])), 'the joints of the annotation file are []: a list with'),
+    (dict(), 'the keypoints of the annotation file are None'),
+    (dict(keypoint_info={}), 'the keypoints of metainfo.keypoint_info are []'),
+    (dict(category=dict(keypoints=[])), 'the keypoints of the annotation file are []: a list '
+     'with'),
     (dict(category=dict(keypoints='head'), source='b.json'), "of b.json are 'head'"),
     (dict(category=dict(keypoints=['a', 3])), "are ['a', 3]"),
-    (dict(category=dict(keypoints=['a', 'b', 'a'])), "has two joints named 'a'"),
+    (dict(category=dict(keypoints=['a', 'b', 'a'])), "has two keypoints named 'a'"),
     (dict(keypoint_info=info(dict(name='a'), dict())), "['a', None]"),
     (dict(keypoint_info=[dict(name='a')]), 'metainfo.keypoint_info must be {0: dict(...)'),
     (dict(keypoint_info={0: 'a'}), 'metainfo.keypoint_info must be {0: dict(...)'),
@@ -141,46 +142,49 @@ FILE = dict(category=dict(keypoints=NAMES), source='category x in a.json')
     (dict(keypoint_info=named(), category=dict(keypoints=NAMES[::-1])), 'in the order of the'),
     # Pairs
     (dict(keypoint_info=named(swap=['', 'r_hand', 'lhand', ''])),
-     "swap of joint 'r_hand' in metainfo.keypoint_info names the joint 'lhand', which is none"),
+     "swap of keypoint 'r_hand' in metainfo.keypoint_info names the keypoint 'lhand', which is "
+     'none'),
     (dict(keypoint_info=named(swap=['', 'l_hand', '', ''])),
-     "swap of joint 'l_hand' in metainfo.keypoint_info is that joint itself"),
+     "swap of keypoint 'l_hand' in metainfo.keypoint_info is that keypoint itself"),
     (dict(keypoint_info=named(swap=['', 'r_hand', '', ''])),
      "is 'r_hand', but that of 'r_hand' is '': each must name the other"),
     (dict(keypoint_info=named(swap=['r_hand', 'r_hand', 'head', ''])),
-     "swap of joint 'l_hand' in metainfo.keypoint_info is 'r_hand', but that of 'r_hand' is "
+     "swap of keypoint 'l_hand' in metainfo.keypoint_info is 'r_hand', but that of 'r_hand' is "
      "'head'"),
     (dict(keypoint_info=named(swap=[''] * 4), flip_pairs=[]), 'both flip_pairs and swap'),
-    (dict(FILE, flip_pairs=[(1, 4)]), 'metainfo.flip_pairs names joint 4, but ids go from 0 to 3'),
-    (dict(FILE, flip_pairs=[(-1, 2)]), 'names joint -1'),
-    (dict(FILE, flip_pairs=[('head', 'foot')]), "flip_pairs names the joint 'foot', which is"),
-    (dict(FILE, flip_pairs=[(1, 'l_hand')]), "swaps joint 'l_hand' with itself"),
-    (dict(FILE, flip_pairs=[(1, 2), (2, 3)]), "joint 'r_hand' is in two of metainfo.flip_pairs"),
-    (dict(FILE, flip_pairs=[(1, 2, 3)]), '(1, 2, 3) in metainfo.flip_pairs is no pair'),
-    (dict(FILE, flip_pairs=[3]), '3 in metainfo.flip_pairs is no pair'),
+    (dict(FILE, flip_pairs=[(1, 4)]),
+     'metainfo.flip_pairs names keypoint 4, but ids go from 0 to 3'),
+    (dict(FILE, flip_pairs=[(-1, 2)]), 'names keypoint -1'),
+    (dict(FILE, flip_pairs=[('head', 'foot')]), "flip_pairs names the keypoint 'foot', which is"),
+    (dict(FILE, flip_pairs=[(1, 'l_hand')]), "swaps keypoint 'l_hand' with itself"),
+    (dict(FILE, flip_pairs=[(1, 2), (2, 3)]),
+     "keypoint 'r_hand' is in two of metainfo.flip_pairs"),
+    (dict(FILE, flip_pairs=[(1, 2, 3)]), '(1, 2, 3) in metainfo.flip_pairs is not a pair'),
+    (dict(FILE, flip_pairs=[3]), '3 in metainfo.flip_pairs is not a pair'),
     # Links
     (dict(FILE, skeleton_info={0: dict(link=('head', 'foot'))}),
-     "metainfo.skeleton_info names the joint 'foot'"),
+     "metainfo.skeleton_info names the keypoint 'foot'"),
     (dict(FILE, skeleton_info={0: dict(link=('head', ))}), "the link ('head',) in metainfo.skele"),
     (dict(FILE, skeleton_info={0: dict()}), 'the link None in metainfo.skeleton_info'),
     (dict(FILE, skeleton_info={3: dict(link=('head', 'tail'))}), 'none with the id 0'),
     (dict(FILE, category=dict(keypoints=NAMES, skeleton=[[1, 2], [0, 3]])),
-     'the link [0, 3] in the skeleton of category x in a.json is no pair of its joints, which '
-     'are counted from 1 to 4'),
+     'the link [0, 3] in the skeleton of category x in a.json is not a pair of its keypoints, '
+     'which are counted from 1 to 4'),
     (dict(FILE, category=dict(keypoints=NAMES, skeleton=[[4, 5]])), 'the link [4, 5] in the'),
     (dict(FILE, category=dict(keypoints=NAMES, skeleton=[3])), 'the link 3 in the skeleton'),
     # Sigmas
-    (dict(FILE, sigmas=[.1, .2]), 'metainfo.sigmas is [0.1, 0.2], but there are 4 joints'),
+    (dict(FILE, sigmas=[.1, .2]), 'metainfo.sigmas is [0.1, 0.2], but there are 4 keypoints'),
     (dict(FILE, sigmas=.1), 'metainfo.sigmas is 0.1, but there are 4'),
-    (dict(FILE, sigmas=[.1, 0, .1, .1]), "metainfo.sigmas has 0 for joint 'l_hand'"),
-    (dict(FILE, sigmas=[.1, .1, float('nan'), .1]), "has nan for joint 'r_hand'"),
-    (dict(FILE, sigmas=[.1, .1, .1, '.1']), "has '.1' for joint 'tail'"),
-    # Colours
+    (dict(FILE, sigmas=[.1, 0, .1, .1]), "metainfo.sigmas has 0 for keypoint 'l_hand'"),
+    (dict(FILE, sigmas=[.1, .1, float('nan'), .1]), "has nan for keypoint 'r_hand'"),
+    (dict(FILE, sigmas=[.1, .1, .1, '.1']), "has '.1' for keypoint 'tail'"),
+    # Colors
     (dict(keypoint_info=named(color=['red'] * 4)),
-     "the colour of joint 'head' in metainfo.keypoint_info is 'red': write [red, green, blue]"),
+     "the color of keypoint 'head' in metainfo.keypoint_info is 'red': write [red, green, blue]"),
     (dict(keypoint_info=named(color=[[0, 0, 256]] * 4)), 'is [0, 0, 256]'),
     (dict(keypoint_info=named(color=[[0, .5, 0]] * 4)), 'is [0, 0.5, 0]'),
     (dict(FILE, skeleton_info={0: dict(link=('head', 'tail'), color=[1, 2])}),
-     "the colour of the link ('head', 'tail') in metainfo.skeleton_info is [1, 2]"),
+     "the color of the link ('head', 'tail') in metainfo.skeleton_info is [1, 2]"),
 ])
 def test_what_does_not_fit_together(options, words):
     with pytest.raises(UserError) as error:

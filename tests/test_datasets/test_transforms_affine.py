@@ -1,8 +1,11 @@
 """The image and its boxes move together, and one matrix says how."""
+import itertools
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.cases import case
 from mmdet.datasets.transforms import PackDetInputs, RandomFlip, Resize
 from mmdet.structures.bbox import HorizontalBoxes
 
@@ -29,7 +32,7 @@ def fix_draw(transform, center, scale, flip):
 
 
 def reference_crop(image, center, scale, flip, size):
-    """Mirror, then look up every output pixel, bilinearly, in float64."""
+    """Flip, then interpolate every output pixel bilinearly, in float64."""
     image = image.astype(np.float64)
     height, width = image.shape[:2]
     x0, y0 = center
@@ -52,9 +55,7 @@ def reference_crop(image, center, scale, flip, size):
     return out
 
 
-@pytest.mark.parametrize('flip', [False, True])
-@pytest.mark.parametrize('height, width, scale', [(48, 70, 0.6), (70, 48, 1.3)])
-def test_crop_matches_slow_reference(height, width, scale, flip):
+def check_crop(height, width, scale, flip):
     sample = make_sample(height, width, boxes=[[10, 8, 30, 26]])
     image = sample['img'].copy()
     transform = fix_draw(CenterAffine((64, 64)), (31, 22), scale, flip)
@@ -72,6 +73,14 @@ def test_crop_matches_slow_reference(height, width, scale, flip):
         out['gt_bboxes'].tensor[0], np.clip(expected, 0, 64), atol=1e-4)
 
 
+def test_crop_matches_slow_reference():
+    for (height, width, scale), flip in itertools.product(
+        [(48, 70, 0.6), (70, 48, 1.3)], [False, True],
+    ):
+        with case(height, width, scale, flip):
+            check_crop(height, width, scale, flip)
+
+
 @pytest.mark.parametrize('transform', [
     CenterAffine((192, 128), flip_prob=0), CenterAffine((192, 128), flip_prob=1),
     CenterAffine((160, 160), random_crop=False), CenterPad(), CenterResize((192, 96)),
@@ -82,7 +91,7 @@ def test_boxes_stay_on_their_objects(transform):
         np.random.seed(seed)
         sample = make_sample(120, 200, boxes=[[90, 50, 130, 80]])
         sample['img'][:] = 0
-        # From the pixel centre 90 to the pixel centre 130.
+        # From the pixel center 90 to the pixel center 130.
         sample['img'][50:81, 90:131] = 255
         out = transform(sample)
         if not len(out['gt_bboxes']):
@@ -94,17 +103,17 @@ def test_boxes_stay_on_their_objects(transform):
             seen, out['gt_bboxes'].tensor[0].numpy().clip(0, [width, height] * 2), atol=2.6)
 
 
-@pytest.mark.parametrize('dtype', [np.uint8, np.float32])
-@pytest.mark.parametrize('side', [32, 63, 64, 200])
-def test_three_and_four_channels_are_warped_alike(side, dtype):
+def test_three_and_four_channels_are_warped_alike():
     """Whether the image is small beside the output or much larger than it."""
-    image = make_sample(96, 160)['img'].astype(dtype)
-    matrix = np.array([[-side / 111, .02, .9 * side], [.03, side / 111, 3.3], [0, 0, 1]])
-    out = CenterAffine(pad_value=(9, 70, 130))._warp_image(image, matrix, (side, side))
-    np.testing.assert_array_equal(out, cv2.warpAffine(
-        image, matrix[:2], (side, side), borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(9, 70, 130)))
-    assert out.dtype == dtype and out.shape == (side, side, 3)
+    for side, dtype in itertools.product([32, 63, 64, 200], [np.uint8, np.float32]):
+        with case(side, dtype):
+            image = make_sample(96, 160)['img'].astype(dtype)
+            matrix = np.array([[-side / 111, .02, .9 * side], [.03, side / 111, 3.3], [0, 0, 1]])
+            out = CenterAffine(pad_value=(9, 70, 130))._warp_image(image, matrix, (side, side))
+            np.testing.assert_array_equal(out, cv2.warpAffine(
+                image, matrix[:2], (side, side), borderMode=cv2.BORDER_CONSTANT,
+                borderValue=(9, 70, 130)))
+            assert out.dtype == dtype and out.shape == (side, side, 3)
 
 
 def test_same_seed_same_crop():
@@ -148,7 +157,7 @@ def test_draws_without_random_crop():
 
 def test_objects_are_cut_kept_and_dropped():
     boxes = [[0, 0, 10, 10],     # outside
-             [20, 20, 60, 60],   # its centre is outside, its corner inside
+             [20, 20, 60, 60],   # its center is outside, its corner inside
              [45, 45, 55, 55],   # inside
              [10, 10, 90, 90],   # around everything
              [52, 60, 58, 60],   # no height
@@ -167,22 +176,23 @@ def test_objects_are_cut_kept_and_dropped():
 @pytest.mark.parametrize('transform', [
     CenterAffine((64, 32)), CenterPad(), CenterResize((32, 64)), CenterPad(scale=1.25),
     CenterResize((32, 64), scale=1.5)], ids=repr)
-@pytest.mark.parametrize('height, width', [(1, 1), (60, 4000), (4000, 60), (33, 32)])
-def test_odd_sizes_and_no_boxes(transform, height, width):
-    np.random.seed(1)
-    img = make_sample(height, width)['img']
-    out = transform(dict(make_sample(), img=img))
-    assert out['img'].shape[:2] == out['img_shape']
-    assert out['img'].dtype == np.uint8
-    assert out['gt_bboxes'].tensor.shape == (0, 4)
-    assert out['gt_bboxes_labels'].shape == (0, )
-    assert np.isfinite(out['homography_matrix']).all()
-    corners = np.array([[0, 0], [width, height]])
-    moved = warp_points(corners, out['homography_matrix'])
-    np.testing.assert_allclose(
-        warp_points(moved, invert_warp(out['homography_matrix'])), corners, atol=1e-3)
-    # An image without annotations, as in inference.
-    assert transform(dict(img=img))['img_shape'] == out['img_shape']
+def test_odd_sizes_and_no_boxes(transform):
+    for height, width in [(1, 1), (60, 4000), (4000, 60), (33, 32)]:
+        with case(height, width):
+            np.random.seed(1)
+            img = make_sample(height, width)['img']
+            out = transform(dict(make_sample(), img=img))
+            assert out['img'].shape[:2] == out['img_shape']
+            assert out['img'].dtype == np.uint8
+            assert out['gt_bboxes'].tensor.shape == (0, 4)
+            assert out['gt_bboxes_labels'].shape == (0, )
+            assert np.isfinite(out['homography_matrix']).all()
+            corners = np.array([[0, 0], [width, height]])
+            moved = warp_points(corners, out['homography_matrix'])
+            np.testing.assert_allclose(
+                warp_points(moved, invert_warp(out['homography_matrix'])), corners, atol=1e-3)
+            # An image without annotations, as in inference.
+            assert transform(dict(img=img))['img_shape'] == out['img_shape']
 
 
 @pytest.mark.parametrize('height, width, pad_mask, expected', [
@@ -221,7 +231,7 @@ def test_center_resize_shows_the_whole_image():
 
 
 def original_warp(center, scale_width, out_size):
-    """The original's warp through three points: the centre, one above it, one beside that."""
+    """The original's warp through three points: the center, one above it, one beside that."""
     center, out_center = np.array(center), np.array(out_size) / 2
     above, out_above = np.array([0, -scale_width / 2]), np.array([0, -out_size[0] / 2])
     turned = np.array([above[1], 0])  # the vector above, turned by a right angle
@@ -235,10 +245,7 @@ def original_warp(center, scale_width, out_size):
 SIDES = [(333, 517), (517, 333), (37, 61), (2, 3), (64, 31), (400, 2)]
 
 
-@pytest.mark.parametrize('scale', [0.5, 0.75, 1.0, 1.25, 1.5])
-@pytest.mark.parametrize('height, width', SIDES)
-@pytest.mark.parametrize('pad_mask', [31, 127, None], ids=['keep', 'keep127', 'fix'])
-def test_test_scales_are_those_of_the_original(pad_mask, height, width, scale):
+def check_test_scale(pad_mask, height, width, scale):
     """Pixels and boxes against the definition of its pre- and post-processing."""
     transform = CenterResize((96, 96), scale=scale) if pad_mask is None else CenterPad(
         pad_mask, scale=scale)
@@ -267,6 +274,14 @@ def test_test_scales_are_those_of_the_original(pad_mask, height, width, scale):
         out['gt_bboxes'].tensor[0].numpy().reshape(2, 2),
         np.array([[0, 0], [width, height]]) * scale @ warp[:, :2].T + warp[:, 2],
         atol=1e-3, rtol=1e-5)
+
+
+def test_scales_equal_the_original():
+    for pad_mask, (height, width), scale in itertools.product(
+        [31, 127, None], SIDES, [0.5, 0.75, 1.0, 1.25, 1.5],
+    ):
+        with case(pad_mask, height, width, scale):
+            check_test_scale(pad_mask, height, width, scale)
 
 
 @pytest.mark.parametrize('kind', [CenterPad, CenterResize])
@@ -334,25 +349,26 @@ def test_masks_are_refused_rather_than_left_behind():
         CenterAffine()(dict(make_sample(), gt_masks=object()))
 
 
-@pytest.mark.parametrize('build, words', [
-    (lambda: CenterAffine((512, )), 'crop_size'),
-    (lambda: CenterAffine((512, 0)), 'crop_size'),
-    (lambda: CenterAffine((512, 0.5)), 'crop_size'),
-    (lambda: CenterAffine(scales=()), 'scales'),
-    (lambda: CenterAffine(scales=(0, 1)), 'scales'),
-    (lambda: CenterAffine(border=-1), 'border'),
-    (lambda: CenterAffine(flip_prob=1.5), 'flip_prob'),
-    (lambda: CenterAffine(scale_jitter=1), 'scale_jitter'),
-    (lambda: CenterAffine(shift_jitter=-1), 'shift_jitter'),
-    (lambda: CenterAffine(pad_value=(1, 2)), 'pad_value'),
-    (lambda: CenterPad(32), 'pad_mask'),
-    (lambda: CenterPad(0), 'pad_mask'),
-    (lambda: CenterResize((-1, 3)), 'size'),
-    (lambda: CenterPad(scale=0), 'scale=0 must be'),
-    (lambda: CenterPad(scale=float('nan')), 'scale=nan'),
-    (lambda: CenterResize(scale=-0.5), 'scale=-0.5'),
-    (lambda: CenterResize(scale=float('inf')), 'scale=inf'),
-    (lambda: CenterResize(scale='2'), "scale='2'")])
-def test_options_out_of_range(build, words):
-    with pytest.raises(UserError, match=words):
-        build()
+def test_bad_options_are_refused():
+    for build, words in [
+        (lambda: CenterAffine((512, )), 'crop_size'),
+        (lambda: CenterAffine((512, 0)), 'crop_size'),
+        (lambda: CenterAffine((512, 0.5)), 'crop_size'),
+        (lambda: CenterAffine(scales=()), 'scales'),
+        (lambda: CenterAffine(scales=(0, 1)), 'scales'),
+        (lambda: CenterAffine(border=-1), 'border'),
+        (lambda: CenterAffine(flip_prob=1.5), 'flip_prob'),
+        (lambda: CenterAffine(scale_jitter=1), 'scale_jitter'),
+        (lambda: CenterAffine(shift_jitter=-1), 'shift_jitter'),
+        (lambda: CenterAffine(pad_value=(1, 2)), 'pad_value'),
+        (lambda: CenterPad(32), 'pad_mask'),
+        (lambda: CenterPad(0), 'pad_mask'),
+        (lambda: CenterResize((-1, 3)), 'size'),
+        (lambda: CenterPad(scale=0), 'scale=0 must be'),
+        (lambda: CenterPad(scale=float('nan')), 'scale=nan'),
+        (lambda: CenterResize(scale=-0.5), 'scale=-0.5'),
+        (lambda: CenterResize(scale=float('inf')), 'scale=inf'),
+        (lambda: CenterResize(scale='2'), "scale='2'"),
+    ]:
+        with case(words), pytest.raises(UserError, match=words):
+            build()

@@ -1,7 +1,10 @@
-"""The colour jitter's single pass against its steps one after the other."""
+"""The color jitter's single pass against its steps one after the other."""
+import itertools
+
 import cv2
 import numpy as np
 import pytest
+from helpers.cases import case
 from mmdet.datasets.transforms import PackDetInputs
 
 from mmdet_centernet.datasets.transforms import ColorJitterPCA
@@ -14,7 +17,7 @@ def make_image(seed=0, height=13, width=20):
 
 
 def reference_jitter(image, steps, coefficients):
-    """Step by step on [0, 1], grey taken once from the unchanged image."""
+    """Step by step on [0, 1], gray taken once from the unchanged image."""
     image = image.astype(np.float64) / 255
     gray = 0.299 * image[..., 2] + 0.587 * image[..., 1] + 0.114 * image[..., 0]
     mean = gray.mean()
@@ -30,9 +33,7 @@ def reference_jitter(image, steps, coefficients):
     return image * 255
 
 
-@pytest.mark.parametrize('dtype', [np.uint8, np.float32])
-@pytest.mark.parametrize('seed', range(6))
-def test_matches_the_steps(seed, dtype):
+def check_jitter(seed, dtype):
     image = make_image(seed).astype(dtype)
     transform = ColorJitterPCA()
     np.random.seed(seed)
@@ -44,16 +45,23 @@ def test_matches_the_steps(seed, dtype):
     np.testing.assert_allclose(out, reference_jitter(image, steps, coefficients), atol=2e-3)
 
 
-@pytest.mark.parametrize('height', [1, 63, 64, 65, 150])
-def test_strips_meet(height):
-    image = make_image(height=height)
-    transform = ColorJitterPCA()
-    np.random.seed(5)
-    steps, coefficients = transform._draw()
-    np.random.seed(5)
-    np.testing.assert_allclose(
-        transform(dict(img=image))['img'], reference_jitter(image, steps, coefficients),
-        atol=2e-3)
+def test_jitter_equals_its_steps():
+    for seed, dtype in itertools.product(range(6), [np.uint8, np.float32]):
+        with case(seed, dtype):
+            check_jitter(seed, dtype)
+
+
+def test_jitter_of_any_height_equals_its_steps():
+    for height in [1, 63, 64, 65, 150]:
+        with case(height):
+            image = make_image(height=height)
+            transform = ColorJitterPCA()
+            np.random.seed(5)
+            steps, coefficients = transform._draw()
+            np.random.seed(5)
+            np.testing.assert_allclose(
+                transform(dict(img=image))['img'], reference_jitter(image, steps, coefficients),
+                atol=2e-3)
 
 
 @pytest.mark.parametrize('on_device', [False, True])
@@ -63,7 +71,7 @@ def test_packing_copies_nothing(on_device):
     assert packed.is_contiguous() and np.shares_memory(packed.numpy(), results['img'])
 
 
-def test_draws():
+def test_draws_have_their_distribution():
     transform = ColorJitterPCA(brightness=0.1, contrast=0.2, saturation=0.3, lighting=0.5)
     np.random.seed(0)
     draws = [transform._draw() for _ in range(2000)]
@@ -122,6 +130,6 @@ def test_other_channels_are_refused(shape):
 
 @pytest.mark.parametrize('options', [
     dict(brightness=1), dict(contrast=-0.1), dict(saturation=2), dict(lighting=-1)])
-def test_options_out_of_range(options):
+def test_bad_options_are_refused(options):
     with pytest.raises(UserError, match=next(iter(options))):
         ColorJitterPCA(**options)

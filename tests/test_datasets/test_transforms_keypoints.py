@@ -12,7 +12,7 @@ from mmdet_centernet.datasets.transforms import (
     CenterPad,
     CenterResize,
     LoadKeypoints,
-    PackPoseInputs,
+    PackInputs,
 )
 from mmdet_centernet.errors import UserError
 
@@ -119,9 +119,46 @@ def test_joints_of_random_crops_are_the_originals(height, width, size):
         # What tells the head that an image is turned.
         assert (out['homography_matrix'][0, 1] != 0) == (draws[3] != 0)
         np.testing.assert_array_equal(out['homography_matrix'], out['keypoints_homography'])
-        PackPoseInputs()(out)
+        PackInputs()(out)
         kept, dropped = kept + len(joints), dropped + 3 - len(joints)
     assert kept > 60 and dropped > 3
+
+
+PLACES_BY_CLASS = np.array([[0, 2, 1, 3, 4], [4, 3, 2, 1, 0], [0, 1, 2, 3, 4]])
+
+
+def flipped_with_loops(points, visible, labels, width):
+    """Each object flipped by the pairs of its own class."""
+    points, visible = points.astype(float).tolist(), visible.tolist()
+    for row, label in enumerate(labels):
+        for keypoint, (x, y) in enumerate(points[row]):
+            points[row][keypoint] = [width - x - 1, y]
+        for first, second in {0: [(1, 2)], 1: [(0, 4), (1, 3)], 2: []}[label]:
+            for values in (points[row], visible[row]):
+                values[first], values[second] = values[second], values[first]
+    return points, visible
+
+
+@pytest.mark.parametrize('count', [0, 1, 7])
+def test_each_object_is_flipped_by_the_skeleton_of_its_class(count):
+    for seed in range(10):
+        sample = make_sample(count=count, seed=seed, load=False)
+        sample['flip_indices'] = PLACES_BY_CLASS
+        labels = np.random.default_rng(seed).integers(0, 3, count)
+        sample['gt_bboxes_labels'] = labels
+        sample = LoadKeypoints()(sample)
+        # The image lies inside the crop, so that every object stays.
+        width, height = 110, 70
+        points, visible = flipped_with_loops(
+            sample['gt_keypoints'], sample['gt_keypoints_visible'], labels, width)
+        out = fix_draws(CenterAffine((width, height)), (width / 2, height / 2), 1, True)(sample)
+        shift = width / 2 - (width - width / 2 - 1)  # of the middle, which is not a pixel's
+        assert out['gt_keypoints'].shape == (count, 5, 2)
+        np.testing.assert_allclose(
+            out['gt_keypoints'] - [shift, 0], np.reshape(points, (-1, 5, 2)), atol=1e-3)
+        np.testing.assert_array_equal(
+            out['gt_keypoints_visible'], np.reshape(visible, (-1, 5)))
+        assert out['gt_keypoints'].dtype == out['gt_keypoints_visible'].dtype == np.float32
 
 
 @pytest.mark.parametrize('transform', [
@@ -221,21 +258,21 @@ def test_no_objects(transform):
     out = transform(make_sample(count=0))
     assert out['gt_keypoints'].shape == (0, 5, 2)
     assert out['gt_keypoints_visible'].shape == (0, 5)
-    found = PackPoseInputs()(out)['data_samples'].gt_instances
+    found = PackInputs()(out)['data_samples'].gt_instances
     assert found.keypoints.shape == (0, 5, 2) and found.keypoints_visible.shape == (0, 5)
 
 
 def test_joints_cannot_be_flipped_without_pairs():
     sample = make_sample()
     del sample['flip_indices']
-    with pytest.raises(UserError, match=r'a\.png has joints but no flip_indices'):
+    with pytest.raises(UserError, match=r'a\.png has keypoints but no flip_indices'):
         CenterAffine(SIZE, flip_prob=.01)(sample)
     CenterAffine(SIZE, flip_prob=0)(sample)
 
 
 def test_only_joints_are_turned():
     with pytest.raises(UserError, match=(
-            r'CenterAffine\(rotate_prob=0.1\) turns joints only, and a\.png has none: put '
+            r'CenterAffine\(rotate_prob=0.1\) rotates keypoints only, and a\.png has none: put '
             'mmdet_centernet.LoadKeypoints before it')):
         CenterAffine(SIZE, rotate_prob=.1, rotate=5)(make_sample(load=False))
 
@@ -262,7 +299,7 @@ def test_load_keypoints():
 def test_packing():
     sample = make_sample()
     sample['gt_ignore_flags'][1] = True
-    packed = PackPoseInputs(meta_keys=('img_id', ))(sample)
+    packed = PackInputs(meta_keys=('img_id', ))(sample)
     assert packed['inputs'].shape == (3, 70, 110)
     found = packed['data_samples']
     assert found.metainfo.keys() == {'img_id', 'homography_matrix'}
@@ -278,14 +315,14 @@ def test_packing():
 def test_packing_as_mmdet_where_nothing_is_annotated():
     """As in an inferencer."""
     sample = dict(img=make_sample()['img'], img_id=3)
-    found = PackPoseInputs()(LoadKeypoints()(CenterPad()(sample)))['data_samples']
+    found = PackInputs()(LoadKeypoints()(CenterPad()(sample)))['data_samples']
     assert 'keypoints' not in found.gt_instances
     assert found.homography_matrix[0, 2] == 9
 
 
 def test_truth_of_a_test_sample_stays_in_the_original_image():
     sample = make_sample(load=False)
-    pipeline = Compose([CenterPad(), LoadKeypoints(), PackPoseInputs()])
+    pipeline = Compose([CenterPad(), LoadKeypoints(), PackInputs()])
     found = pipeline(sample)['data_samples']
     np.testing.assert_array_equal(
         found.gt_instances.keypoints, [item['keypoints'] for item in sample['instances']])
@@ -296,13 +333,13 @@ def test_truth_of_a_test_sample_stays_in_the_original_image():
     RandomFlip(prob=1.), Resize(scale=(220, 140)),
     lambda sample: dict(sample, homography_matrix=np.diag([1, 1.01, 1]))])
 def test_joints_left_behind_are_noticed(transform):
-    words = 'moved the image but not its joints in a.png: crop, scale and flip with'
+    words = 'moved the image but not its keypoints in a.png: crop, scale and flip with'
     with pytest.raises(UserError, match=words):
-        PackPoseInputs()(transform(make_sample()))
+        PackInputs()(transform(make_sample()))
     with pytest.raises(UserError, match=words):
-        PackPoseInputs()(CenterResize(SIZE)(transform(make_sample())))
+        PackInputs()(CenterResize(SIZE)(transform(make_sample())))
     # Before the joints are loaded it is somebody else's to know.
-    PackPoseInputs()(LoadKeypoints()(transform(make_sample(load=False))))
+    PackInputs()(LoadKeypoints()(transform(make_sample(load=False))))
 
 
 def test_joints_follow_several_steps():
@@ -310,7 +347,7 @@ def test_joints_follow_several_steps():
     sample = make_sample(load=False)
     points = np.array([instance['keypoints'] for instance in sample['instances']])
     steps = [CenterPad(), LoadKeypoints(), CenterResize(SIZE), CenterPad(scale=.5)]
-    found = Compose([*steps, PackPoseInputs()])(sample)['data_samples']
+    found = Compose([*steps, PackInputs()])(sample)['data_samples']
     # 110 x 70 fits into 96 x 64 at 2 / 3 of the padded 128 x 96; then all is halved and padded.
     zoom = 64 / 96
     middle = (np.array(SIZE) - np.array([128, 96]) * zoom) / 2
@@ -323,5 +360,5 @@ def test_objects_without_their_joints_are_noticed():
     sample['gt_bboxes'] = sample['gt_bboxes'][:2]
     sample['gt_ignore_flags'] = sample['gt_ignore_flags'][:2]
     with pytest.raises(UserError, match=(
-            r'left 3 objects with joints beside 2 boxes in a\.png')):
-        PackPoseInputs()(sample)
+            r'left 3 objects with keypoints beside 2 boxes in a\.png')):
+        PackInputs()(sample)

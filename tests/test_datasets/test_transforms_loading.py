@@ -1,8 +1,11 @@
 """Every kind of image that people have, whole and broken."""
+import itertools
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.cases import case
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -32,7 +35,7 @@ def said(monkeypatch):
     return lines
 
 
-def test_color(tmp_path):
+def test_load_color(tmp_path):
     image = smooth()
     cv2.imwrite(str(tmp_path / 'a.png'), image)
     out = load(tmp_path / 'a.png')
@@ -44,20 +47,22 @@ def test_color(tmp_path):
     np.testing.assert_array_equal(out['img'], image)
 
 
-@pytest.mark.parametrize('suffix', ['png', 'jpg', 'bmp', 'tif', 'webp'])
-def test_formats(tmp_path, suffix):
-    cv2.imwrite(str(tmp_path / f'a.{suffix}'), smooth())
-    assert np.abs(load(tmp_path / f'a.{suffix}')['img'].astype(int) - smooth()).mean() < 3
+def test_load_formats(tmp_path):
+    for suffix in ['png', 'jpg', 'bmp', 'tif', 'webp']:
+        with case(suffix):
+            cv2.imwrite(str(tmp_path / f'a.{suffix}'), smooth())
+            assert np.abs(load(tmp_path / f'a.{suffix}')['img'].astype(int) - smooth()).mean() < 3
 
 
-@pytest.mark.parametrize('suffix', ['png', 'jpg', 'tif'])
-def test_gray(tmp_path, suffix):
-    gray = smooth(channels=1)[..., 0]
-    cv2.imwrite(str(tmp_path / f'g.{suffix}'), gray)
-    image = load(tmp_path / f'g.{suffix}')['img']
-    assert image.shape == (40, 60, 3)
-    for channel in range(3):
-        assert np.abs(image[..., channel].astype(int) - gray).max() <= 3
+def test_load_gray(tmp_path):
+    for suffix in ['png', 'jpg', 'tif']:
+        with case(suffix):
+            gray = smooth(channels=1)[..., 0]
+            cv2.imwrite(str(tmp_path / f'g.{suffix}'), gray)
+            image = load(tmp_path / f'g.{suffix}')['img']
+            assert image.shape == (40, 60, 3)
+            for channel in range(3):
+                assert np.abs(image[..., channel].astype(int) - gray).max() <= 3
 
 
 def test_alpha_is_dropped(tmp_path):
@@ -72,7 +77,7 @@ def test_gray_with_alpha(tmp_path):
     np.testing.assert_array_equal(image, np.repeat(smooth(channels=2)[..., :1], 3, axis=2))
 
 
-def test_palette(tmp_path):
+def test_load_palette(tmp_path):
     image = np.zeros((10, 20, 3), np.uint8)
     image[:, :7], image[:, 7:] = (10, 20, 30), (200, 100, 50)
     Image.fromarray(image[..., ::-1]).convert('P', palette=Image.ADAPTIVE).save(
@@ -80,43 +85,43 @@ def test_palette(tmp_path):
     np.testing.assert_array_equal(load(tmp_path / 'p.png')['img'], image)
 
 
-@pytest.mark.parametrize('suffix', ['png', 'tif'])
-@pytest.mark.parametrize('channels', [1, 3, 4])
-def test_16_bit(tmp_path, suffix, channels):
-    deep = smooth(channels=channels).astype(np.uint16) * 256 + 77
-    deep = deep[..., 0] if channels == 1 else deep
-    cv2.imwrite(str(tmp_path / f'd.{suffix}'), deep)
-    image = load(tmp_path / f'd.{suffix}')['img']
-    expected = np.broadcast_to(smooth(channels=channels)[..., :3], (40, 60, 3))
-    assert image.dtype == np.uint8 and image.shape == (40, 60, 3)
-    assert np.abs(image.astype(int) - expected).max() <= 1
+def test_load_16_bit(tmp_path):
+    for channels, suffix in itertools.product([1, 3, 4], ['png', 'tif']):
+        with case(channels, suffix):
+            deep = smooth(channels=channels).astype(np.uint16) * 256 + 77
+            deep = deep[..., 0] if channels == 1 else deep
+            cv2.imwrite(str(tmp_path / f'd.{suffix}'), deep)
+            image = load(tmp_path / f'd.{suffix}')['img']
+            expected = np.broadcast_to(smooth(channels=channels)[..., :3], (40, 60, 3))
+            assert image.dtype == np.uint8 and image.shape == (40, 60, 3)
+            assert np.abs(image.astype(int) - expected).max() <= 1
 
 
-def test_cmyk(tmp_path):
+def test_load_cmyk(tmp_path):
     Image.fromarray(smooth()).convert('CMYK').save(tmp_path / 'c.jpg')
     assert load(tmp_path / 'c.jpg')['img'].shape == (40, 60, 3)
 
 
-@pytest.mark.parametrize('shape', [(1, 1), (60, 4000), (4000, 60)])
-@pytest.mark.parametrize('suffix', ['png', 'jpg'])
-def test_odd_sizes(tmp_path, shape, suffix):
-    cv2.imwrite(str(tmp_path / f'o.{suffix}'), np.zeros((*shape, 3), np.uint8))
-    out = CenterAffine((64, 64))(load(tmp_path / f'o.{suffix}'))
-    assert out['ori_shape'] == shape and out['img'].shape == (64, 64, 3)
+def test_load_odd_sizes(tmp_path):
+    for suffix, shape in itertools.product(['png', 'jpg'], [(1, 1), (60, 4000), (4000, 60)]):
+        with case(suffix, shape):
+            cv2.imwrite(str(tmp_path / f'o.{suffix}'), np.zeros((*shape, 3), np.uint8))
+            out = CenterAffine((64, 64))(load(tmp_path / f'o.{suffix}'))
+            assert out['ori_shape'] == shape and out['img'].shape == (64, 64, 3)
 
 
 def encode(suffix, **options):
     return cv2.imencode(f'.{suffix}', smooth(), **options)[1].tobytes()
 
 
-@pytest.mark.parametrize('suffix', ['jpg', 'png'])
-@pytest.mark.parametrize('left', [1, 0.9, 0.5, 0.1])
-def test_truncated(tmp_path, suffix, left):
-    whole = encode(suffix)
-    data = whole[:-2] if left == 1 else whole[:int(left * len(whole))]
-    path = write(tmp_path / f't.{suffix}', data)
-    with pytest.raises(UserError, match=rf't\.{suffix} is truncated.*{len(data)} bytes'):
-        load(path)
+def test_truncated_file_is_named(tmp_path):
+    for left, suffix in itertools.product([1, 0.9, 0.5, 0.1], ['jpg', 'png']):
+        with case(left, suffix):
+            whole = encode(suffix)
+            data = whole[:-2] if left == 1 else whole[:int(left * len(whole))]
+            path = write(tmp_path / f't.{suffix}', data)
+            with pytest.raises(UserError, match=rf't\.{suffix} is truncated.*{len(data)} bytes'):
+                load(path)
 
 
 def test_truncated_progressive_jpeg(tmp_path):
@@ -149,13 +154,13 @@ def test_jpeg_with_padding_between_segments():
 
 @pytest.mark.parametrize('data', [b'', b'<html>not found</html>', b'\xff\xd8\xff\xd9',
                                   b'BM' + b'\0' * 60])
-def test_no_image(tmp_path, data):
+def test_file_without_an_image_is_named(tmp_path, data):
     path = write(tmp_path / 'x.jpg', data)
-    with pytest.raises(UserError, match=r'x\.jpg .*(no image that OpenCV|truncated)'):
+    with pytest.raises(UserError, match=r'x\.jpg .*(not an image that OpenCV|truncated)'):
         load(path)
 
 
-def test_missing(tmp_path):
+def test_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r'nowhere\.jpg does not exist: check data_root and '):
         load(tmp_path / 'nowhere.jpg')
     with pytest.raises(UserError, match='cannot be read'):
@@ -176,7 +181,7 @@ def test_orientation_is_applied(tmp_path, said):
     assert out['img_shape'] == (60, 40) and not said
 
 
-def test_wrong_size_is_said_once(tmp_path, said):
+def test_wrong_size_is_logged_once(tmp_path, said):
     save_turned(tmp_path / 'e.jpg')
     transform = LoadImage()
     for _ in range(2):

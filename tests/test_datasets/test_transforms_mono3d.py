@@ -1,10 +1,12 @@
 """3D boxes and cameras go with their images; compared with the original's definitions in loops."""
+import itertools
 import random
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.cases import case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.transforms import Compose
@@ -85,7 +87,7 @@ def check_projections(sample, out):
         projected_corners(sample['gt_bboxes_3d'], sample['cam2img']), out['homography_matrix'])
     new = projected_corners(out['gt_bboxes_3d'], out['cam2img'])
     for before, after in zip(moved, new, strict=True):
-        # A mirrored box has its left corners where the right ones were.
+        # A flipped box has its left corners where the right ones were.
         order = [np.lexsort(np.round(points, 3).T) for points in (before, after)]
         np.testing.assert_allclose(after[order[1]], before[order[0]], atol=2e-3)
 
@@ -98,7 +100,7 @@ def keep_all(transform):
 def original_warp(center, scale, out_size):
     """The original's ``get_affine_transform`` without rotation, derived from its definition.
 
-    Three points of the image go to three of the output: the centre to the middle; the point half
+    Three points of the image go to three of the output: the center to the middle; the point half
     of the first scale above it to the one half the output's width above the middle; and the
     corner that completes both to a right angle. The other scale and the output's height have no
     say in the zoom.
@@ -139,9 +141,7 @@ def original_sampling(sample, size, prob, scale_jitter, shift_jitter):
     return warp, augmented, rows, boxes
 
 
-@pytest.mark.parametrize('height, width', [(37, 124), (90, 61)])
-@pytest.mark.parametrize('size', [SIZE, (64, 96)])
-def test_sampling_is_the_originals(height, width, size):
+def check_sampling(height, width, size):
     options = dict(aug_prob=.7, scale_jitter=.4, shift_jitter=.2)
     dropped = done = 0
     for seed in range(60):
@@ -165,7 +165,13 @@ def test_sampling_is_the_originals(height, width, size):
     assert dropped > 10 and 30 < done < 55
 
 
-def test_draws_are_cut_and_flips_have_their_share():
+def test_sampling_equals_the_original():
+    for size, (height, width) in itertools.product([SIZE, (64, 96)], [(37, 124), (90, 61)]):
+        with case(size, height, width):
+            check_sampling(height, width, size)
+
+
+def test_draws_are_clipped_and_flips_have_their_probability():
     transform = CenterAffine3D(SIZE, aug_prob=.5, flip_prob=.3)
     np.random.seed(0)
     draws = [transform._draw(200, 100) for _ in range(4000)]
@@ -225,7 +231,7 @@ def test_objects_stay_on_their_pixels(flip):
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), width=st.integers(20, 300), focal=st.floats(30, 500))
-def test_mirrored_worlds_are_seen_in_mirrored_images(seed, width, focal):
+def test_flipped_boxes_project_into_flipped_images(seed, width, focal):
     rng = np.random.default_rng(seed)
     sample = make_sample(50, width, count=3, seed=seed)
     sample['cam2img'] = camera(width, 50, focal)
@@ -237,7 +243,7 @@ def test_mirrored_worlds_are_seen_in_mirrored_images(seed, width, focal):
     # alpha through the ray: rotation_y less the angle of the column.
     rays = alpha_to_rotation_y(torch.zeros(3), u, old_camera).numpy()
     sample['gt_alpha'] = (boxes_3d[:, 6] - rays).astype(np.float32)
-    # Same size, not scaled: only the mirror, and the original's pixel between the middles.
+    # Same size, not scaled: only the flip, and the original's pixel between the middles.
     out = CenterAffine3D((width, 50), 0, flip_prob=1)(put_boxes(sample, (0, 0, width, 50)))
     np.testing.assert_allclose(
         out['homography_matrix'], [[-1, 0, width], [0, 1, 0], [0, 0, 1]])
@@ -262,7 +268,7 @@ def test_mirrored_worlds_are_seen_in_mirrored_images(seed, width, focal):
     assert back['augmented'] is False
 
 
-def test_fits():
+def test_fit_to_width_or_whole():
     np.testing.assert_allclose(
         CenterResize(SIZE, fit='width')(make_sample(80, 64))['homography_matrix'],
         [[2, 0, 0], [0, 2, -60], [0, 0, 1]])
@@ -312,7 +318,7 @@ def test_packing_twice_moves_the_camera_once():
         [[1, .1, 0], [0, 1, 0], [0, 0, 1.]]))], ids=['flip', 'shear'])
 def test_boxes_left_behind_are_noticed(transform):
     np.random.seed(0)
-    words = ('mirrored or turned a.png but neither its camera nor its 3D boxes: mirror with '
+    words = ('flipped or rotated a.png but neither its camera nor its 3D boxes: flip with '
              r'mmdet_centernet.CenterAffine3D\(flip_prob=...\) instead of mmdet.RandomFlip')
     for steps in ([transform], [CenterAffine3D(SIZE, 1), transform],
                   [transform, CenterResize(SIZE)],
@@ -343,7 +349,7 @@ def test_3d_boxes_without_their_boxes_are_noticed():
     sample = make_sample()
     for key in ('gt_bboxes', 'gt_ignore_flags', 'gt_bboxes_labels'):
         sample[key] = sample[key][:2]
-    with pytest.raises(UserError, match='left 4 3D boxes beside 2 boxes in a.png'):
+    with pytest.raises(UserError, match='left 4 3D boxes for 2 boxes in a.png'):
         PackMono3DInputs()(sample)
 
 
@@ -367,7 +373,7 @@ def test_packing():
     assert found.ignored_instances.labels.tolist() == [-1]
 
 
-def test_loading_writes_what_the_data_set_has():
+def test_loading_keeps_the_values_of_the_data_set():
     sample = make_sample()
     for row, instance in enumerate(sample['instances']):
         np.testing.assert_allclose(sample['gt_bboxes_3d'][row], instance['bbox_3d'], rtol=1e-6)
@@ -394,23 +400,25 @@ def test_pictures_without_annotations_pass():
 
 @pytest.mark.parametrize('transform', [
     CenterAffine3D(SIZE, 1, flip_prob=1), CenterPad(), CenterResize(SIZE, fit='width')], ids=repr)
-def test_no_objects(transform):
+def test_transforms_without_objects(transform):
     found = PackMono3DInputs()(transform(make_sample(count=0)))['data_samples'].gt_instances
     assert found.bboxes_3d.shape == (0, 7) and found.alpha.shape == (0, )
 
 
-@pytest.mark.parametrize('cam2img, words', [
-    (None, 'a.png has no camera: 3D boxes need cam2img'),
-    (np.eye(3), r'cam2img of a.png must be 3 x 4 finite numbers.*shape \(3, 3\)'),
-    (np.full((3, 4), np.nan), 'cam2img of a.png must be 3 x 4 finite numbers')])
 @pytest.mark.parametrize('transform', [CenterAffine3D(SIZE), PackMono3DInputs()])
-def test_cameras_that_are_none(transform, cam2img, words):
-    with pytest.raises(UserError, match=words):
-        transform(dict(make_sample(), cam2img=cam2img))
-    sample = make_sample()
-    del sample['cam2img']
-    with pytest.raises(UserError, match='a.png has no camera'):
-        transform(sample)
+def test_bad_cameras_are_named(transform):
+    for cam2img, words in [
+        (None, 'a.png has no camera: 3D boxes need cam2img'),
+        (np.eye(3), r'cam2img of a.png must be 3 x 4 finite numbers.*shape \(3, 3\)'),
+        (np.full((3, 4), np.nan), 'cam2img of a.png must be 3 x 4 finite numbers'),
+    ]:
+        with case(words):
+            with pytest.raises(UserError, match=words):
+                transform(dict(make_sample(), cam2img=cam2img))
+            sample = make_sample()
+            del sample['cam2img']
+            with pytest.raises(UserError, match='a.png has no camera'):
+                transform(sample)
 
 
 def test_boxes_without_3d_boxes_are_not_augmented():
@@ -421,7 +429,7 @@ def test_boxes_without_3d_boxes_are_not_augmented():
 
 
 def test_crops_for_2d_do_not_know_3d_boxes():
-    with pytest.raises(UserError, match='CenterAffine does not know 3D boxes, which a.png has'):
+    with pytest.raises(UserError, match='CenterAffine does not support 3D boxes, which a.png has'):
         CenterAffine(SIZE)(make_sample())
 
 
@@ -429,7 +437,7 @@ def test_crops_for_2d_do_not_know_3d_boxes():
     (dict(size=(0, 4)), 'size'), (dict(aug_prob=1.1), '0 <= aug_prob <= 1'),
     (dict(flip_prob=-.1), '0 <= flip_prob <= 1'), (dict(scale_jitter=1), 'scale_jitter < 1'),
     (dict(shift_jitter=-1), 'shift_jitter >= 0'), (dict(fit='height'), "fit='height' must be")])
-def test_options_out_of_range(options, words):
+def test_bad_options_are_refused(options, words):
     with pytest.raises(UserError, match=words):
         CenterAffine3D(**options)
     if 'fit' in options:

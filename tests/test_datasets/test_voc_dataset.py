@@ -40,7 +40,7 @@ def build(tmp_path):
             cv2.imwrite(str(root / f'JPEGImages/{name}.jpg'), np.zeros((40, 60, 3), np.uint8))
         if classes:
             options['metainfo'] = dict(classes=classes)
-        # MMEngine's serialising collects garbage, which takes most of a test's time.
+        # MMEngine's serialization collects garbage, which takes most of a test's time.
         options.setdefault('serialize_data', False)
         return dataset(
             data_root=str(tmp_path), ann_file='VOC2007/ImageSets/Main/some.txt',
@@ -99,7 +99,7 @@ def test_filters_are_counted(build, said):
     (dict(a=SIZE + obj('tree')), r"some.txt are \('tree',\), but metainfo.classes are "
      r"\('cat', 'dog'\).*set metainfo=dict\(classes=\('tree',\)\).*num_classes=1"),
 ])
-def test_files_of_no_use(build, files, words):
+def test_broken_files_are_named(build, files, words):
     with pytest.raises(UserError, match=words) as error:
         build(files)
     assert '\n' not in str(error.value)

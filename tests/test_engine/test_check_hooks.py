@@ -34,7 +34,7 @@ def test_loss_names_first_bad_iteration_and_its_images(bad):
     assert 'img_4' not in str(error.value) and 'lr' in str(error.value)
 
 
-def test_loss_is_looked_at_before_the_epoch_is_saved():
+def test_loss_is_checked_before_the_epoch_is_saved():
     runner = loss_runner('epoch')
     hook = CheckLossHook(interval=100)
     feed(hook, runner, [1.0, float('nan')])
@@ -68,8 +68,8 @@ def test_class_counts(stage):
     check = getattr(CheckNumClassesHook(), f'before_{stage}')
     check(class_runner(('a', 'b'), 2))
     with pytest.raises(UserError, match=(
-            rf'{stage}_dataloader has 3 classes \(a, b, c\) by x\.json, but model\.bbox_head '
-            r'predicts 2: set model\.bbox_head\.num_classes=3')):
+            rf'{stage}_dataloader has 3 classes \(a, b, c\) according to x\.json, but '
+            r'model\.bbox_head predicts 2: set model\.bbox_head\.num_classes=3')):
         check(class_runner(('a', 'b', 'c'), 2, ann_file='x.json'))
 
 
@@ -99,7 +99,8 @@ def test_fitting_checkpoint_is_loaded():
 @pytest.mark.parametrize('training, resume', [(False, False), (True, True)])
 def test_partly_fitting_checkpoint_stops_testing_and_resuming(training, resume):
     runner = checkpoint_runner(training, resume)
-    with pytest.raises(UserError, match=r'some\.pth is not of this model, 1 of its 2.*bias'):
+    with pytest.raises(
+            UserError, match=r'some\.pth does not fit the model, it provides 1 of 2.*bias'):
         CheckCheckpointHook().after_load_checkpoint(
             runner, dict(state_dict=dict(weight=torch.ones(3, 2))))
 
@@ -113,7 +114,7 @@ def test_partly_fitting_checkpoint_starts_a_training_with_one_line():
     assert torch.equal(runner.model.weight, torch.ones(3, 2))
 
 
-def test_stranger_starts_no_training():
-    with pytest.raises(UserError, match='0 of its 2'):
+def test_checkpoint_of_another_model_does_not_start_a_training():
+    with pytest.raises(UserError, match='0 of 2'):
         CheckCheckpointHook().after_load_checkpoint(
             checkpoint_runner(training=True), dict(state_dict=dict(other=torch.ones(1))))

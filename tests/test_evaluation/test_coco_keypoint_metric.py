@@ -309,6 +309,153 @@ def test_a_config_names_it(own, tmp_path):
     assert set(evaluator.evaluate(len(samples))) == {f'birds/{n}' for n in NAMES['keypoints']}
 
 
+FROG_SIGMAS = [.06, .04, .09, .07]
+MIXED_META = dict(
+    classes=('heron', 'frog', 'leaf'), num_keypoints=6, skeletons=dict(
+        heron=dict(num_keypoints=6, sigmas=OWN_SIGMAS),
+        frog=dict(num_keypoints=4, sigmas=FROG_SIGMAS)))
+
+
+@pytest.fixture(scope='module')
+def mixed():
+    """Herons of 6 keypoints, frogs of 4, leaves without; some of each are without them."""
+    content, samples = random_scenes(6, 3, seed=4)
+    content['categories'] = [
+        dict(id=3 * label + 2, name=name) for label, name in enumerate(MIXED_META['classes'])]
+    for number, annotation in enumerate(content['annotations']):
+        if annotation['category_id'] == 8 or number % 7 == 0:
+            del annotation['keypoints'], annotation['num_keypoints']
+        elif annotation['category_id'] == 5:
+            keypoints = annotation['keypoints'][:12]
+            annotation.update(
+                keypoints=keypoints, num_keypoints=sum(flag > 0 for flag in keypoints[2::3]))
+    for sample in samples:
+        predicted = sample['pred_instances']
+        for label, count in ((1, 4), (2, 0)):  # as a head with several skeletons pads them
+            predicted['keypoints'][predicted['labels'] == label, count:] = 0
+            predicted['keypoint_scores'][predicted['labels'] == label, count:] = 0
+    return content, samples
+
+
+def precisions_by_hand(content, samples, category_id, sigmas, folder):
+    """pycocotools' precision and recall of one class, from files that have it alone."""
+    count = len(sigmas)
+    truth = [dict(dict(keypoints=[0] * 3 * count, num_keypoints=0), **annotation)
+             for annotation in content['annotations'] if annotation['category_id'] == category_id]
+    found = []
+    for sample in samples:
+        predicted = sample['pred_instances']
+        for row in (predicted['labels'] == (category_id - 2) // 3).nonzero().flatten().tolist():
+            triples = [[*point, score] for point, score in zip(
+                predicted['keypoints'][row].tolist(), predicted['keypoint_scores'][row].tolist())]
+            found.append(dict(
+                image_id=sample['img_id'], category_id=category_id,
+                keypoints=sum(triples[:count], []), score=float(predicted['scores'][row])))
+    for name, value in (('truth', dict(content, annotations=truth)), ('found', found)):
+        (folder / f'{name}.json').write_text(json.dumps(value))
+    truth = COCO(str(folder / 'truth.json'))
+    evaluation = COCOeval(truth, truth.loadRes(str(folder / 'found.json')), 'keypoints')
+    evaluation.params.catIds = [category_id]
+    evaluation.params.kpt_oks_sigmas = np.array(sigmas)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation.stats, evaluation.eval['precision'], evaluation.eval['recall']
+
+
+def test_each_class_has_pycocotools_figures_by_its_own_sigmas(
+        mixed, evaluate, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(coco_keypoint_metric, 'print_log',
+                        lambda text, **kwargs: said.append(text))
+    figures = evaluate(*mixed, meta=MIXED_META, classwise=True)
+    hands = {name: precisions_by_hand(*mixed, category_id, sigmas, tmp_path)
+             for name, category_id, sigmas in (('heron', 2, OWN_SIGMAS), ('frog', 5, FROG_SIGMAS))}
+    assert set(figures) == {f'coco/{prefix}{key}' for key in NAMES['keypoints']
+                            for prefix in ('', 'heron_', 'frog_')}
+    for name, (stats, _, _) in hands.items():
+        assert [figures[f'coco/{name}_{key}'] for key in NAMES['keypoints']] == stats.tolist()
+        assert 0 < stats[0] < 1 and stats[3] != stats[4]
+        row = next(line for line in said[-1].splitlines() if line.startswith(name))
+        assert row.split()[1:] == [f'{value:.3f}' for value in stats]
+    # Averages of what is defined, over both classes.
+    together = np.concatenate([precision[..., 0, 0] for _, precision, _ in hands.values()], -1)
+    assert figures['coco/AP'] == pytest.approx(together[together > -1].mean(), rel=1e-12)
+    recall = np.concatenate([recall[..., 0, 0] for _, _, recall in hands.values()], -1)
+    assert figures['coco/AR'] == pytest.approx(recall[recall > -1].mean(), rel=1e-12)
+    assert 'leaf' not in said[-1]
+    # Without the option only the log has them.
+    assert set(evaluate(*mixed, meta=MIXED_META)) == {f'coco/{key}' for key in NAMES['keypoints']}
+
+
+def test_sigmas_by_class(mixed, evaluate):
+    expected = evaluate(*mixed, meta=MIXED_META, classwise=True)
+    meta = dict(MIXED_META, skeletons={
+        name: dict(skeleton, sigmas=[.01] * skeleton['num_keypoints'])
+        for name, skeleton in MIXED_META['skeletons'].items()})
+    found = evaluate(*mixed, meta=meta, classwise=True, sigmas=dict(frog=FROG_SIGMAS))
+    assert found['coco/frog_AP'] == expected['coco/frog_AP']
+    assert found['coco/heron_AP'] < 0.5 * expected['coco/heron_AP']
+
+
+def test_the_results_file_has_each_class_as_its_category_has_it(mixed, evaluate, tmp_path):
+    evaluate(*mixed, meta=MIXED_META, outfile_prefix=str(tmp_path / 'found'))
+    lengths = {(record['category_id'], len(record['keypoints']))
+               for record in json.loads((tmp_path / 'found.keypoints.json').read_text())}
+    assert lengths == {(2, 18), (5, 12)}
+
+
+def test_classes_without_keypoints_are_left_to_the_metric_of_boxes(mixed, tmp_path):
+    """Both in one list of evaluators; annotations without keypoints are no poses missed."""
+    content, samples = mixed
+    (tmp_path / 'ann.json').write_text(json.dumps(content))
+    samples = [dict(sample, ori_shape=(SIDE, SIDE)) for sample in samples]
+    kinds = [dict(type='mmdet_centernet.CocoKeypointMetric'), dict(type='mmdet.CocoMetric')]
+    evaluator = Evaluator([dict(kind, ann_file=str(tmp_path / 'ann.json')) for kind in kinds])
+    evaluator.dataset_meta = MIXED_META
+    evaluator.process(samples)
+    figures = evaluator.evaluate(len(samples))
+    assert {f'coco/{name}' for name in NAMES['keypoints'] + NAMES['bbox']} == set(figures)
+    both = CocoKeypointMetric(str(tmp_path / 'ann.json'), metric=['keypoints', 'bbox'])
+    both.dataset_meta = MIXED_META
+    both.process(None, samples)
+    again = both.evaluate(len(samples))
+    for name in NAMES['keypoints']:
+        assert again[f'coco/{name}'] == figures[f'coco/{name}']
+    for name in NAMES['bbox']:  # mmdet rounds them
+        assert again[f'coco/{name}'] == pytest.approx(figures[f'coco/{name}'], abs=5.1e-4)
+
+
+def test_predictions_of_classes_without_keypoints_are_no_poses(mixed, evaluate):
+    """Nor do poses of other classes than the annotated count as theirs."""
+    content, samples = mixed
+    expected = evaluate(content, samples, meta=MIXED_META)
+    without = copy.deepcopy(samples)
+    for sample in without:
+        kept = sample['pred_instances']['labels'] != 2
+        sample['pred_instances'] = {
+            key: value[kept] for key, value in sample['pred_instances'].items()}
+    assert evaluate(content, without, meta=MIXED_META) == expected
+    leaves = [dict(annotation, area=None, bbox=None) if annotation['category_id'] == 8
+              else annotation for annotation in content['annotations']]
+    assert evaluate(dict(content, annotations=leaves), samples, meta=MIXED_META) == expected
+
+
+@pytest.mark.parametrize('change, reason', [
+    (dict(category_id=5), 'has 18 numbers for keypoints, not x, y and visibility of 4'),
+    (dict(category_id=8), 'no annotation of .* has keypoints'),
+])
+def test_mixed_annotations_of_no_use(change, reason, evaluate):
+    content, samples = one(POINTS)
+    content['categories'] = [dict(id=3 * label + 2, name=name)
+                             for label, name in enumerate(MIXED_META['classes'])]
+    other = dict(id=2, image_id=7, category_id=2, bbox=[1, 2, 3, 4], area=5.)
+    content['annotations'][0].update(change)
+    content['annotations'].append(other)
+    with pytest.raises(UserError, match=reason):
+        evaluate(content, samples, meta=MIXED_META)
+
+
 @pytest.mark.parametrize('change, reason', [
     (dict(keypoints=None), 'no annotation of .*ann.json has keypoints: .*person_keypoints_'),
     (dict(keypoints=[1, 2, 2] * 5), 'has 15 numbers for keypoints, not .* of 6: '),
@@ -356,7 +503,7 @@ def test_a_missing_file(tmp_path):
     (dict(metric='segm'), {}, "metric = 'segm' must be 'keypoints', 'bbox' or a list of both"),
     (dict(metric=[]), {}, 'must be'),
     (dict(format_only=True), {}, 'set outfile_prefix'),
-    (dict(sigmas=[.1] * 5), {}, '5 sigmas, but the data set of .* has 6 keypoints'),
+    (dict(sigmas=[.1] * 5), {}, "5 sigmas, but 'heron' in the data set of .* has 6 keypoints"),
     ({}, dict(sigmas=None), 'has no sigmas, and the data set of .* brings none'),
     (dict(sigmas=[.1, .1, 0, .1, .1, .1]), {}, 'must be positive'),
     (dict(sigmas=[.1] * 17), dict(num_keypoints=17), '18 numbers for keypoints, not .* of 17'),
@@ -380,5 +527,5 @@ def test_predictions_of_no_use(evaluate):
           pred_instances={key: value for key, value in predicted.items() if key != 'keypoints'})
     fails('predicts 5 keypoints, but the data set of .* has 6: set .*num_keypoints=6',
           pred_instances=dict(predicted, keypoints=predicted['keypoints'][:, :5]))
-    fails('no finite numbers for image 7: its training diverged',
+    fails('not finite numbers for image 7: its training diverged',
           pred_instances=dict(predicted, keypoints=predicted['keypoints'] * math.nan))

@@ -1,4 +1,4 @@
-"""KittiMetric: the evaluation's figures of predictions, label files read, result files written."""
+"""KittiMetric: figures of predictions, reading of label files, writing of result files."""
 import copy
 import json
 import math
@@ -6,14 +6,15 @@ import os
 import sys
 import types
 
-import kitti_reference
 import numpy as np
 import processes
 import pytest
 import torch
+from helpers.kitti import objects, random_scenes
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
+from reference.kitti import evaluate_slowly
 from rich.file_proxy import FileProxy
 
 from mmdet_centernet.errors import UserError
@@ -31,7 +32,7 @@ def name_of(index):
 
 
 def sample_of(index, result):
-    """A data sample that predicts what a result file would say."""
+    """Return a data sample that predicts the objects of a result file."""
     return dict(img_id=name_of(index), pred_instances=dict(
         bboxes=torch.tensor(result.bboxes).float(),
         labels=torch.tensor([CLASSES.index(name) for name in result.types], dtype=torch.int64),
@@ -40,15 +41,15 @@ def sample_of(index, result):
             (result.locations, result.dims, result.rotation_y[:, None]), axis=1)).float()))
 
 
-def in_float32(objects):
-    return objects._replace(**{
-        field: getattr(objects, field).astype(np.float32).astype(float) for field in (
+def in_float32(result):
+    return result._replace(**{
+        field: getattr(result, field).astype(np.float32).astype(float) for field in (
             'alpha', 'bboxes', 'dims', 'locations', 'rotation_y', 'scores')})
 
 
 def all_scenes():
-    """Labels, results and the samples that predict them."""
-    labels, results = kitti_reference.random_scenes(11, IMAGES)
+    """Return labels, results and the samples that predict them."""
+    labels, results = random_scenes(11, IMAGES)
     samples = [sample_of(index, result) for index, result in enumerate(results)]
     return labels, [in_float32(result) for result in results], samples
 
@@ -72,10 +73,10 @@ def folder(scenes, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def expected(scenes, folder):
-    """Figures of the slow implementation."""
+    """Return the figures of the slow implementation."""
     labels = [read_objects(folder / 'label_2' / f'{name_of(i)}.txt') for i in range(IMAGES)]
     return {f'kitti/{name}': value
-            for name, value in kitti_reference.evaluate(labels, scenes[1]).items()}
+            for name, value in evaluate_slowly(labels, scenes[1]).items()}
 
 
 def run(samples, meta=META, size=None, **options):
@@ -87,7 +88,7 @@ def run(samples, meta=META, size=None, **options):
 
 
 @pytest.mark.parametrize('split', [True, False])
-def test_figures_of_the_slow_implementation(split, scenes, folder, expected):
+def test_figures_equal_reference(split, scenes, folder, expected):
     figures = run(scenes[2], label_dir=str(folder / 'label_2'),
                   split_file=str(folder / 'val.txt') if split else None)
     assert figures == pytest.approx(expected, abs=1e-6, nan_ok=True)
@@ -127,7 +128,7 @@ def test_result_files(scenes, folder, tmp_path):
 
 
 def test_boxes_are_written_as_predicted_and_numbers_named_with_six_digits(tmp_path):
-    beyond = kitti_reference.objects([
+    beyond = objects([
         ['Car', -1, -1, .5, [-20.5, 100, 1300.25, 400], [1.5, 1.6, 4], [0, 1.6, 9], .5, .25]],
         True)
     samples = [dict(sample_of(0, beyond), img_id=7, ori_shape=(375, 1242))]
@@ -171,11 +172,12 @@ def test_tables_and_what_is_not_measured_are_logged(scenes, folder, tmp_path):
     log = tmp_path / 'log.txt'
     MMLogger.get_instance('kitti_metric', log_file=str(log))
     samples = [sample for sample in scenes[2] if sample['img_id'] == name_of(0)]
-    write_objects(tmp_path / f'{name_of(0)}.txt', kitti_reference.objects([]))
+    write_objects(tmp_path / f'{name_of(0)}.txt', objects([]))
     figures = run(samples, label_dir=str(tmp_path))
     text = log.read_text()
     assert f'KITTI: 1 images of {tmp_path}\nAP11, IoU set official\n' in text
-    assert 'Not measured, and left out of means, for want of objects in the labels of 1' in text
+    assert 'Not measured, and left out of means, because there are no such objects in ' \
+        'the labels of 1' in text
     assert len(figures) == 192 and all(math.isnan(value) for value in figures.values())
 
 
@@ -214,19 +216,19 @@ def test_other_classes(scenes, folder):
 
 
 @pytest.mark.parametrize('options, reason', [
-    (dict(), 'label_dir = None is no folder: name .* format_only=True'),
-    (dict(label_dir='/not/there'), "label_dir = '/not/there' is no folder"),
-    (dict(format_only=True), 'set result_dir to where'),
+    (dict(), 'label_dir = None is not a folder: name .* format_only=True'),
+    (dict(label_dir='/not/there'), "label_dir = '/not/there' is not a folder"),
+    (dict(format_only=True), 'set result_dir to the folder'),
     (dict(label_dir='.', recall_points=(10, )), r'recall_points = \(10,\) must be 11, 40 or both'),
     (dict(label_dir='.', split_file='/not/there.txt'), 'split file /not/there.txt does not exist'),
     (dict(label_dir='.', iou_sets=('loose', )), r"IoU sets \['loose'\] must be some of"),
 ])
-def test_options_of_no_use(options, reason):
+def test_bad_options_are_refused(options, reason):
     with pytest.raises(UserError, match=reason):
         KittiMetric(**options).dataset_meta = META
 
 
-def test_labels_of_no_use(scenes, folder, tmp_path):
+def test_bad_labels_are_refused(scenes, folder, tmp_path):
     samples = scenes[2]
     (tmp_path / 'split.txt').write_text(f'{name_of(0)}\n000001\n')
     with pytest.raises(UserError, match="image '000001' has no label file .*label_2/000001.txt"):
@@ -244,11 +246,11 @@ def test_labels_of_no_use(scenes, folder, tmp_path):
     options['split_file'] = str(folder / 'val.txt')
     with pytest.raises(UserError, match="60 of the 61 images in .*val.txt .* such as '000003'"):
         run(samples[:1], **options)
-    with pytest.raises(UserError, match='cannot be made'):
+    with pytest.raises(UserError, match='cannot be created'):
         run(samples, format_only=True, result_dir=str(tmp_path / 'split.txt' / 'x'))
 
 
-def test_predictions_of_no_use(scenes, folder):
+def test_bad_predictions_are_refused(scenes, folder):
     sample = next(s for s in scenes[2] if len(s['pred_instances']['scores']))
     predicted = sample['pred_instances']
 
@@ -257,8 +259,8 @@ def test_predictions_of_no_use(scenes, folder):
         with pytest.raises(UserError, match=reason):
             run([dict(sample, pred_instances=pred)], label_dir=str(folder / 'label_2'))
 
-    fails('the model predicts no bboxes_3d and no alpha, .* head for boxes in space',
+    fails('the model predicts no bboxes_3d and no alpha, .* head for 3D boxes',
           bboxes_3d=None, alpha=None)
     for field in ('bboxes', 'scores', 'bboxes_3d', 'alpha'):
-        fails(f"no finite numbers for image '{sample['img_id']}': its training diverged",
+        fails(f"not finite numbers for image '{sample['img_id']}': its training diverged",
               **{field: predicted[field] * math.nan})

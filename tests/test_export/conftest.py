@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmdet_centernet.apis import CenterNetInferencer
+from mmdet_centernet.inference.loading import load_detector
 from mmdet_centernet.models.layers import DCNv2
 from mmdet_centernet.registry import MODELS
 
@@ -23,17 +23,21 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def config(photos, tmp_path_factory):
-    """A config file."""
+def config_file(photos, tmp_path_factory):
     return tiny_project.write_config(tmp_path_factory.mktemp('config'), photos, use_dcn=True)
 
 
 @pytest.fixture(scope='session')
+def config(config_file):
+    return Config.fromfile(config_file)
+
+
+@pytest.fixture(scope='session')
 def weights(config, tmp_path_factory):
-    """A checkpoint: random, but that its heat map has peaks and its kernels are deformed."""
+    """A checkpoint: random, except that its heatmap has peaks and its kernels are deformed."""
     init_default_scope('mmdet')
     torch.manual_seed(0)
-    model = MODELS.build(Config.fromfile(config).model).eval()
+    model = MODELS.build(config.model).eval()
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, DCNv2):
@@ -45,6 +49,6 @@ def weights(config, tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def inferencer(config, weights):
+def model(config, weights):
     """The detector."""
-    return CenterNetInferencer(str(config), weights, device='cpu')
+    return load_detector(config, weights)

@@ -1,4 +1,4 @@
-"""8-bit models: what is quantised, that they still detect, and what is said of them."""
+"""8-bit models: what is quantized, that they still detect, and what is reported."""
 import shutil
 import sys
 
@@ -14,7 +14,7 @@ from mmdet_centernet.export import quantize
 from mmdet_centernet.export.export import export
 from mmdet_centernet.export.quantize import (
     calibration_images,
-    fault,
+    find_fault,
     float_nodes,
     main_figures,
     neutral_camera,
@@ -24,7 +24,7 @@ from mmdet_centernet.io.inputs import images_of, read_image
 
 
 def quiet(line):
-    """In place of print."""
+    """Print nothing."""
 
 
 @pytest.fixture(scope='module')
@@ -33,13 +33,13 @@ def lines():
 
 
 @pytest.fixture(scope='module')
-def onnx_file(inferencer, photos, tmp_path_factory, lines):
+def onnx_file(model, config, photos, tmp_path_factory, lines):
     path = tmp_path_factory.mktemp('int8') / 'model.onnx'
-    export(inferencer, path, shape=(64, 96), int8=photos, evaluate=True, say=lines.append)
+    export(model, config, path, shape=(64, 96), int8=photos, evaluate=True, say=lines.append)
     return path
 
 
-def quantised_convolutions(model):
+def quantized_convolutions(model):
     """Names of the weights of convolutions, and which of them have 8 bits."""
     maker = {value: node for node in model.graph.node for value in node.output}
     constants = {value.name: value for value in model.graph.initializer}
@@ -57,14 +57,14 @@ def quantised_convolutions(model):
     return weights, small
 
 
-def test_what_is_quantised(onnx_file):
+def test_quantize_selects_convolutions(onnx_file):
     model = onnx.load(onnx_file)
-    weights, small = quantised_convolutions(model)
+    weights, small = quantized_convolutions(model)
     # The offsets of the deformable convolution stay in float.
     assert len(weights - small) == 1 and len(small) >= 13
     maker = {value: node for node in model.graph.node for value in node.output}
     reading = next(node for node in model.graph.node if node.op_type == 'GridSample')
-    # The product that is read from is quantised, the result is not.
+    # The product that is read from is quantized, the result is not.
     above = maker[maker[reading.input[0]].input[0]]
     assert above.op_type == 'Conv' and above.name in small
     assert maker[reading.input[1]].op_type != 'DequantizeLinear'
@@ -72,44 +72,44 @@ def test_what_is_quantised(onnx_file):
     assert 'QuantizeLinear' not in users
 
 
-def test_it_still_detects(onnx_file, lines):
+def test_export_int8_detects_the_same(onnx_file, lines):
     detector = ExportedDetector(onnx_file)
-    assert detector.metadata['precision'] == 'int8' and detector.metadata['shape'] == [64, 96]
-    assert 'quantised with 10 images' in lines[1] and 'found again' in lines[1]
+    assert detector.metadata.precision == 'int8' and detector.metadata.shape == (64, 96)
+    assert 'quantized with 10 images' in lines[1] and 'found again' in lines[1]
     assert any(line.startswith('coco/bbox_mAP:') and 'lost' in line for line in lines)
     assert sorted(file.name for file in onnx_file.parent.iterdir()) == ['model.onnx']
 
 
 @pytest.fixture(scope='module')
-def plain(inferencer, tmp_path_factory):
+def plain(model, config, tmp_path_factory):
     """A model of any size and of two normalised images, in float."""
     path = tmp_path_factory.mktemp('plain') / 'float32.onnx'
-    export(inferencer, path, dynamic=True, batch=2, kind='float', say=quiet)
+    export(model, config, path, dynamic=True, batch=2, kind='float', say=quiet)
     return path
 
 
-def test_openvino_model_of_any_size(plain, photos, tmp_path):
+def test_quantize_file_to_openvino_of_any_size(plain, photos, tmp_path):
     said = []
     path = tmp_path / 'model.xml'
     meta = quantize_file(plain, path, calibration_images(photos), said.append)
-    assert 'found again' in said[0] and meta['precision'] == 'int8'
+    assert 'found again' in said[0] and meta.precision == 'int8'
     images = [read_image(file) for file in images_of(photos)]
     detector = ExportedDetector(path)
     assert detector.metadata == meta
-    wrong, seen = fault(ExportedDetector(plain).detect(images), detector.detect(images))
+    wrong, seen = find_fault(ExportedDetector(plain).detect(images), detector.detect(images))
     assert wrong is None and 'found again' in seen
     assert len(detector([np.zeros((40, 50, 3), np.uint8)] * 3)['predictions']) == 3
     assert sorted(file.name for file in tmp_path.iterdir()) == ['model.bin', 'model.xml']
 
 
-def test_a_model_that_finds_other_things(plain, photos, tmp_path, monkeypatch):
+def test_quantize_file_that_detects_something_else(plain, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(quantize, 'quantize', lambda model, inputs: _blinded(model))
     with pytest.raises(UserError, match=r'only \d+ of \d+ .* found again: calibrate on images'):
         quantize_file(plain, tmp_path / 'model.onnx', calibration_images(photos))
 
 
 def _blinded(model):
-    """The model, but that its image is all 0."""
+    """Return the model with an image that is all 0."""
     image = model.graph.input[0].name
     for node in model.graph.node:
         node.input[:] = ['dark' if value == image else value for value in node.input]
@@ -117,7 +117,7 @@ def _blinded(model):
     return model
 
 
-# What stays in float: a graph by hand.
+# Nodes that stay in float, in graphs by hand.
 
 def _graph(nodes):
     return helper.make_graph(
@@ -147,7 +147,7 @@ def test_deform_conv_reads_positions_of_float():
     assert float_nodes(graph) == sorted(['shifts', 'masks', 'read', 'found'])
 
 
-# What is compared.
+# Comparison.
 
 def detections(boxes, scores, labels=None):
     return dict(bboxes=np.array(boxes, np.float32).reshape(-1, 4),
@@ -155,27 +155,33 @@ def detections(boxes, scores, labels=None):
                 labels=np.zeros(len(scores), int) if labels is None else np.array(labels))
 
 
-def test_found_again():
+def test_find_fault_counts_what_is_found_again():
     expected = detections([[0, 0, 10, 10], [20, 20, 40, 40], [50, 50, 60, 60]], [0.9, 0.8, 0.1])
     shifted = detections([[21, 20, 41, 40], [0, 1, 10, 11]], [0.7, 0.2])
-    wrong, seen = fault([expected], [shifted])
+    wrong, seen = find_fault([expected], [shifted])
     assert wrong is None and seen == '2 of 2 detections that score 0.3 were found again'
-    # Half a box apart (IoU 1/3), another class, a score of nothing: all three are others.
+    # Half a box apart (IoU 1/3), of another class, or scored 0: all three differ.
     for other in (detections([[0, 5, 10, 15], [20, 20, 40, 40]], [0.9, 0.8]),
                   detections([[0, 0, 10, 10], [20, 20, 40, 40]], [0.9, 0.8], [1, 0]),
                   detections([[20, 20, 40, 40], [0, 0, 10, 10]], [0.9, 0.1])):
-        assert fault([expected], [other])[0].startswith('only 1 of 2')
-    assert fault([expected], [detections([], [])])[0].startswith('only 0 of 2')
+        assert find_fault([expected], [other])[0].startswith('only 1 of 2')
+    assert find_fault([expected], [detections([], [])])[0].startswith('only 0 of 2')
 
 
-def test_nothing_to_compare_by_and_no_numbers():
+def test_find_fault_without_confident_or_finite_detections():
     nothing = detections([[0, 0, 10, 10]], [0.1])
-    wrong, seen = fault([nothing], [nothing])
+    wrong, seen = find_fault([nothing], [nothing])
     assert wrong is None and 'nothing to compare' in seen
     broken = dict(nothing, bboxes=nothing['bboxes'] * np.nan)
-    assert 'no numbers' in fault([nothing], [broken])[0]
-    # What is no number in float either is no fault of the quantisation.
-    assert fault([broken], [broken])[0] is None
+    assert 'not finite' in find_fault([nothing], [broken])[0]
+    # Values that are not finite in float either are not a fault of quantization.
+    assert find_fault([broken], [broken])[0] is None
+
+
+def test_find_fault_without_boxes():
+    found = dict(scores=np.array([0.9, 0.8]), labels=np.array([0, 1]))
+    assert find_fault([found], [found])[0] is None
+    assert find_fault([found], [dict(found, labels=np.array([0, 0]))])[0].startswith('only 1 of 2')
 
 
 def test_main_figures():
@@ -191,9 +197,9 @@ def test_neutral_camera_looks_at_the_middle():
     np.testing.assert_allclose(camera @ [0, 0, 5, 1] / 5, [30, 20, 1])
 
 
-# Which images.
+# Images.
 
-def test_images_of_a_large_folder(tmp_path):
+def test_calibration_images_of_a_large_folder(tmp_path):
     for index in range(300):
         (tmp_path / f'{index:03}.png').touch()
     files = calibration_images(tmp_path)
@@ -202,13 +208,13 @@ def test_images_of_a_large_folder(tmp_path):
 
 
 @pytest.mark.parametrize('options, words', [
-    (dict(), 'holds 2 image(s), but calibration needs at least 8'),
-    (dict(int8='nowhere'), '--int8 nowhere is no folder'),
-    (dict(raw=True), '--raw detects nothing'),
-    (dict(output='model.pt2'), '--int8 makes ONNX and OpenVINO models, not pt2'),
+    (dict(), 'has 2 image(s), but calibration needs at least 8'),
+    (dict(int8='nowhere'), '--int8 nowhere is not a directory'),
+    (dict(raw=True), '--raw does not decode any'),
+    (dict(output='model.pt2'), '--int8 writes ONNX and OpenVINO models, not pt2'),
     (dict(int8=None, evaluate=True), '--evaluate compares a model before and after --int8'),
 ])
-def test_one_sentence_and_no_file(inferencer, photos, tmp_path, options, words):
+def test_export_int8_with_wrong_options(model, config, photos, tmp_path, options, words):
     few = tmp_path / 'few'
     few.mkdir()
     for file in images_of(photos)[:2]:
@@ -216,31 +222,31 @@ def test_one_sentence_and_no_file(inferencer, photos, tmp_path, options, words):
     options = dict(dict(int8=few, output='model.onnx'), **options)
     output = tmp_path / options.pop('output')
     with pytest.raises(UserError) as error:
-        export(inferencer, output, say=quiet, **options)
+        export(model, config, output, say=quiet, **options)
     assert words in str(error.value) and not output.exists()
 
 
-def test_folder_without_images(inferencer, tmp_path):
+def test_export_int8_of_a_folder_without_images(model, config, tmp_path):
     with pytest.raises(UserError, match='holds no image'):
-        export(inferencer, tmp_path / 'model.onnx', int8=tmp_path, say=quiet)
+        export(model, config, tmp_path / 'model.onnx', int8=tmp_path, say=quiet)
 
 
-def test_evaluate_without_data(inferencer, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(inferencer, 'cfg', inferencer.cfg.copy())
-    inferencer.cfg.test_evaluator = None
+def test_export_evaluate_without_data(model, config, photos, tmp_path):
+    config = config.copy()
+    config.test_evaluator = None
     with pytest.raises(UserError, match='the config has no test_evaluator'):
-        export(inferencer, tmp_path / 'model.onnx', int8=photos, evaluate=True, say=quiet)
+        export(model, config, tmp_path / 'model.onnx', int8=photos, evaluate=True, say=quiet)
 
 
-def test_missing_nncf(inferencer, photos, tmp_path, monkeypatch):
+def test_export_int8_without_nncf(model, config, photos, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, 'mmdet_centernet.export.quantize')
     monkeypatch.setitem(sys.modules, 'nncf', None)
     with pytest.raises(UserError, match='needs onnx, onnxruntime and nncf: pip install'):
-        export(inferencer, tmp_path / 'model.onnx', int8=photos, say=quiet)
+        export(model, config, tmp_path / 'model.onnx', int8=photos, say=quiet)
 
 
-def test_command_line(config, weights, photos, tmp_path):
+def test_export_tool_takes_int8(config_file, weights, photos, tmp_path):
     tool = tiny_project.load_tool('deployment/export.py')
-    args = tool.parse_args([str(config), str(weights), '--output', str(tmp_path / 'm.onnx'),
+    args = tool.parse_args([str(config_file), str(weights), '--output', str(tmp_path / 'm.onnx'),
                             '--int8', str(photos), '--evaluate'])
     assert args.int8 == str(photos) and args.evaluate

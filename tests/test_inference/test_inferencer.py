@@ -1,4 +1,4 @@
-"""The inferencer against the testing path, and what can be wrong with its inputs."""
+"""The inferencer against the testing path, and the errors for wrong inputs."""
 import importlib.util
 import json
 import re
@@ -58,7 +58,7 @@ def saved(content, folder, name='saved.pth'):
     return folder / name
 
 
-# What is found.
+# Predictions.
 
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_equals_testing(config, weights, state, photos, options):
@@ -80,7 +80,7 @@ def test_equals_testing(config, weights, state, photos, options):
         assert (sizes[:, 0] > sizes[:, 1]).all()
 
 
-def test_what_the_issue_calls(inferencer, photos):
+def test_predictions_of_a_file(inferencer, photos):
     result = inferencer(str(photos / 'img_0.png'), return_datasamples=True)
     sample, = result['predictions']
     assert sample.img_path == str(photos / 'img_0.png') and sample.ori_shape == (64, 96)
@@ -118,14 +118,14 @@ def test_boxes_are_in_original_pixels(inferencer, photos):
     lambda path: np.dstack([cv2.imread(path), np.full((64, 96), 7, np.uint8)]),
 ], ids=['str', 'Path', 'list', 'tuple of Path', 'array', 'list of array', 'fortran array',
         'reversed array', 'array with alpha'])
-def test_every_way_to_give_an_image(inferencer, photos, give):
+def test_images_of_every_kind(inferencer, photos, give):
     path = image_files(photos)[1]
     expected, = instances(inferencer, path)
     found, = instances(inferencer, give(path))
     same(found, expected)
 
 
-def test_grey(inferencer, photos, tmp_path):
+def test_images_in_gray(inferencer, photos, tmp_path):
     grey = cv2.imread(image_files(photos)[0], cv2.IMREAD_GRAYSCALE)
     cv2.imwrite(str(tmp_path / 'grey.png'), grey)
     three = np.repeat(grey[..., None], 3, axis=2)
@@ -134,14 +134,14 @@ def test_grey(inferencer, photos, tmp_path):
     assert all(same(other, expected) for other in others)
 
 
-def test_the_given_array_stays_as_it_was(inferencer, photos):
+def test_input_array_is_not_changed(inferencer, photos):
     image = cv2.imread(image_files(photos)[0])
     before = image.copy()
     inferencer(image, return_vis=True)
     np.testing.assert_array_equal(image, before)
 
 
-def test_float_pipeline_takes_arrays(config, weights, photos):
+def test_arrays_in_a_float_pipeline(config, weights, photos):
     settings = Config.fromfile(config)
     settings.test_dataloader.dataset.pipeline[0].to_float32 = True
     path = image_files(photos)[0]
@@ -151,7 +151,7 @@ def test_float_pipeline_takes_arrays(config, weights, photos):
     same(one, other)
 
 
-def test_folder_in_order_with_any_ending(inferencer, photos, tmp_path):
+def test_folder_in_order_of_names(inferencer, photos, tmp_path):
     image = cv2.imread(image_files(photos)[0])
     for name in ('b.PNG', 'a.jpg', 'c.bmp'):
         cv2.imwrite(str(tmp_path / name), image)
@@ -163,7 +163,7 @@ def test_folder_in_order_with_any_ending(inferencer, photos, tmp_path):
 
 @pytest.mark.parametrize('options', [dict(), dict(tta='ms')], ids=str)
 @pytest.mark.parametrize('batch_size', [4, 100])
-def test_batches(config, weights, photos, options, batch_size):
+def test_batches_equal_single_images(config, weights, photos, options, batch_size):
     inferencer = CenterNetInferencer(config, weights, **options)
     one_by_one = instances(inferencer, image_files(photos))
     together = instances(inferencer, image_files(photos), batch_size=batch_size)
@@ -227,7 +227,7 @@ def test_clip_boxes(config, weights, photos, inferencer):
         assert (found.bboxes >= 0).all() and (found.bboxes <= border).all()
 
 
-def test_a_config_object_is_not_changed(config, weights, photos, inferencer):
+def test_config_object_is_not_changed(config, weights, photos, inferencer):
     settings = Config.fromfile(config)
     before = settings.pretty_text
     other = CenterNetInferencer(settings, str(weights), clip_boxes=True, tta='flip')
@@ -235,9 +235,9 @@ def test_a_config_object_is_not_changed(config, weights, photos, inferencer):
     assert type(other.model).__name__ == 'CenterNetTTAModel'
 
 
-# What is written and shown.
+# Drawing and files.
 
-def test_pictures_and_results(config, weights, photos, tmp_path):
+def test_drawn_images_and_files(config, weights, photos, tmp_path):
     inferencer = CenterNetInferencer(config, weights)
     files = image_files(photos)[:2]
     inferencer(files[1], return_vis=True, pred_score_thr=1)  # pictures are counted, results not
@@ -263,14 +263,14 @@ def test_pictures_and_results(config, weights, photos, tmp_path):
     assert (tmp_path / 'out/preds/4.json').exists()
 
 
-def test_score_threshold_is_for_drawing(inferencer, photos):
+def test_pred_score_thr_selects_drawn_boxes(inferencer, photos):
     path = image_files(photos)[0]
     nothing = inferencer(path, return_vis=True, pred_score_thr=1.0)
     assert len(nothing['predictions'][0]['scores']) == 20
     np.testing.assert_array_equal(nothing['visualization'][0][..., ::-1], cv2.imread(path))
 
 
-def test_one_box_is_drawn_where_it_is(config, state, tmp_path):
+def test_drawn_box_is_where_it_is_predicted(config, state, tmp_path):
     """One peak, one box of known place, in the palette's colour."""
     model = dict(state)
     for name in model:
@@ -293,7 +293,7 @@ def test_one_box_is_drawn_where_it_is(config, state, tmp_path):
     assert max(0, box[3]) - 3 <= rows.max() <= box[3] + 3
 
 
-def test_boxes_without_area_are_left_out_of_pictures(config, state, photos, tmp_path):
+def test_boxes_without_area_are_not_drawn(config, state, photos, tmp_path):
     inside_out = dict(state)
     inside_out['bbox_head.stacks.0.wh.2.bias'] = torch.full((2, ), -9.)
     inferencer = CenterNetInferencer(config, saved(dict(state_dict=inside_out), tmp_path))
@@ -304,7 +304,7 @@ def test_boxes_without_area_are_left_out_of_pictures(config, state, photos, tmp_
     np.testing.assert_array_equal(result['visualization'][0][..., ::-1], cv2.imread(path))
 
 
-def test_printing(config, weights, photos, inferencer, capsys):
+def test_printing_and_progress(config, weights, photos, inferencer, capsys):
     inferencer(str(photos))
     assert capsys.readouterr().out == ''
     inferencer(image_files(photos)[0], print_result=True)
@@ -314,7 +314,7 @@ def test_printing(config, weights, photos, inferencer, capsys):
     assert 'Inference' in text and '100%' in text
 
 
-def test_two_files_are_not_written_over_each_other(inferencer, photos, tmp_path):
+def test_inputs_of_the_same_name(inferencer, photos, tmp_path):
     path = image_files(photos)[0]
     for name in ('one/a.png', 'two/a.png', 'two/a.bmp'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -331,15 +331,15 @@ def test_two_files_are_not_written_over_each_other(inferencer, photos, tmp_path)
         inferencer(path, out_dir=tmp_path / 'one/a.png')
 
 
-# Names and colours.
+# Names and colors.
 
-def test_names_of_the_checkpoint(inferencer):
+def test_dataset_meta_of_the_checkpoint(inferencer):
     assert inferencer.model.dataset_meta == dict(
         classes=('quadrate', 'ring'), palette=[(250, 10, 20), (0, 130, 240)])
     assert inferencer.visualizer.dataset_meta == inferencer.model.dataset_meta
 
 
-def test_names_of_the_config(config, state, tmp_path):
+def test_dataset_meta_of_the_config(config, state, tmp_path):
     bare = saved(dict(state), tmp_path)
     settings = Config.fromfile(config)
     settings.visualizer = dict(
@@ -350,7 +350,7 @@ def test_names_of_the_config(config, state, tmp_path):
     assert inferencer.model.dataset_meta['classes'] == ('square', 'disc')
 
 
-def test_no_names(config, state, photos, tmp_path):
+def test_dataset_meta_of_neither(config, state, photos, tmp_path):
     path = tmp_path / 'nameless.py'
     path.write_text(config.read_text() + "\nfor x in (test_dataloader, train_dataloader):\n"
                     "    x['dataset'].pop('metainfo')\n")
@@ -367,11 +367,11 @@ def test_palette(config, weights):
     own = CenterNetInferencer(config, weights, palette=[(1, 2, 3), [4, 5, 6]]).model.dataset_meta
     assert own['palette'] == [(1, 2, 3), (4, 5, 6)]
     for wrong in ('greenish', [(1, 2, 3)], 7):
-        with pytest.raises(UserError, match='is no palette for 2 classes'):
+        with pytest.raises(UserError, match='is not a palette for 2 classes'):
             CenterNetInferencer(config, weights, palette=wrong)
 
 
-# What can be wrong.
+# Errors.
 
 def test_random_weights_warn(config):
     with pytest.warns(UserWarning, match='no weights are given: the model is random') as said:
@@ -401,13 +401,13 @@ def _without(state, name):
 @pytest.mark.parametrize('make, expected', [
     (lambda state: dict(optimizer=dict(state={0: {}}, param_groups=[])), 'holds no weights'),
     (lambda state: _without(state, 'bbox_head.stacks.0.wh.2.bias'),
-     'is not of the config\'s model: 1 missing (bbox_head.stacks.0.wh.2.bias)'),
+     'does not fit the config\'s model: 1 missing (bbox_head.stacks.0.wh.2.bias)'),
     (lambda state: dict(state, extra=torch.zeros(1)), '1 unknown to the model (extra)'),
     (lambda state: dict(state, **{'bbox_head.stacks.0.heatmap.2.bias': torch.zeros(80)}),
      '(80,) in the file, (2,) in the model'),
     (lambda state: {f'bbox_head.{branch}_head.{layer}.weight': torch.zeros(1)
                     for branch in ('heatmap', 'wh', 'offset') for layer in (0, 2)},
-     "it is a checkpoint of MMDetection's CenterNet, which is to be converted first: python "
+     "it is a checkpoint of MMDetection's CenterNet, which has to be converted first: python "
      'tools/model_converters/convert_checkpoint.py'),
     (lambda state: _Malicious(), 'is not read because loading such objects can run any program'),
     (lambda state: [1], 'holds a list'),
@@ -423,7 +423,7 @@ def test_wrong_checkpoints(config, state, tmp_path, monkeypatch, make, expected)
 
 def test_truncated_and_missing_checkpoint(config, weights, tmp_path):
     (tmp_path / 'cut.pth').write_bytes(weights.read_bytes()[:-500])
-    with pytest.raises(UserError, match=r'cut\.pth is cut off'):
+    with pytest.raises(UserError, match=r'cut\.pth is truncated after'):
         CenterNetInferencer(config, tmp_path / 'cut.pth')
     with pytest.raises(UserError, match=r'none\.pth does not exist: .* holds cut\.pth'):
         CenterNetInferencer(config, tmp_path / 'none.pth')
@@ -448,7 +448,7 @@ def server(tmp_path, monkeypatch):
     http.server_close()
 
 
-def test_weights_and_images_from_the_web(config, weights, photos, inferencer, server, tmp_path,
+def test_weights_and_images_of_web_addresses(config, weights, photos, inferencer, server, tmp_path,
                                          monkeypatch):
     served = tmp_path / 'served'
     (served / 'tiny.pth').write_bytes(weights.read_bytes())
@@ -503,8 +503,8 @@ def test_wrong_batch_size(inferencer, photos):
 
 @pytest.mark.parametrize('broken, expected', [
     (lambda data: data[:len(data) // 2], 'is truncated'),
-    (lambda data: b'', 'is no image that OpenCV can read'),
-    (lambda data: b'<html>404</html>', 'is no image that OpenCV can read'),
+    (lambda data: b'', 'is not an image that OpenCV can read'),
+    (lambda data: b'<html>404</html>', 'is not an image that OpenCV can read'),
 ])
 def test_broken_image_among_others(inferencer, photos, tmp_path, broken, expected):
     folder = tmp_path / 'photos'
@@ -523,7 +523,7 @@ def test_broken_image_among_others(inferencer, photos, tmp_path, broken, expecte
 
 def test_devices(config, weights, monkeypatch):
     for wrong in ('gpu', 'cuda:x'):
-        with pytest.raises(UserError, match=f'device={wrong!r} is none that PyTorch knows'):
+        with pytest.raises(UserError, match=f'device={wrong!r} is not a valid PyTorch device'):
             CenterNetInferencer(config, weights, device=wrong)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
     with pytest.raises(UserError, match="device='cuda', but PyTorch sees no GPU"):
@@ -547,7 +547,7 @@ def test_wrong_configs(config, weights, tmp_path):
         CenterNetInferencer(None, weights)
     settings = Config.fromfile(config)
     settings.test_dataloader.dataset.pipeline.pop(0)
-    with pytest.raises(UserError, match='the test pipeline loads no image'):
+    with pytest.raises(UserError, match='the test pipeline does not load images'):
         CenterNetInferencer(settings, weights)
     settings.pop('test_dataloader')
     with pytest.raises(UserError, match='the config has no test_dataloader with a pipeline'):
@@ -562,9 +562,9 @@ def test_wrong_configs(config, weights, tmp_path):
         CenterNetInferencer(settings, weights)
 
 
-# Around it.
+# Imports and docs.
 
-def test_the_inferencer_is_imported_when_asked_for():
+def test_inferencer_is_imported_when_asked_for():
     """The tools import the package, and need not wait for mmdet."""
     spec = importlib.util.spec_from_file_location('fresh', mmdet_centernet.apis.__file__)
     fresh = importlib.util.module_from_spec(spec)
@@ -578,7 +578,7 @@ def code_of(page):
     return re.findall(r'```python\n(.*?)```', page, re.DOTALL)
 
 
-def test_the_code_of_the_docs_runs(config, weights, photos, tmp_path, monkeypatch, capsys):
+def test_code_of_the_docs(config, weights, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path('configs').mkdir()
     Path('configs/centernet_r18_dcn_140e_coco.py').write_text(

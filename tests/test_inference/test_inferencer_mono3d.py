@@ -1,4 +1,4 @@
-"""The inferencer with a 3D model: cameras, boxes in space, pictures of both."""
+"""The inferencer with a 3D model: cameras, 3D boxes, drawn images."""
 import json
 import re
 from pathlib import Path
@@ -51,7 +51,7 @@ def photo(photos):
 
 @pytest.fixture(scope='module')
 def config(folder, data):
-    """Of a model that finds one object in an image."""
+    """Config of a model that finds one object in an image."""
     return mono3d_project.write_config(folder, data, extra=ONE)
 
 
@@ -71,14 +71,14 @@ def saved(path, content):
 
 
 def boxes_3d(inferencer, inputs, cam2img, **options):
-    """``bboxes_3d`` of the one object of each input."""
+    """Return ``bboxes_3d`` of the one object of each input."""
     found = inferencer(inputs, cam2img=cam2img, return_datasamples=True, **options)
     return [sample.pred_instances.bboxes_3d[0].double().numpy()
             for sample in found['predictions']]
 
 
 def expected_box(bbox, matrix):
-    """The box in space of a 2D box, with scalars."""
+    """Return the 3D box of a 2D box, computed with scalars."""
     u, v = (bbox[0] + bbox[2]) / 2, (bbox[1] + bbox[3]) / 2
     z, (h, w, length) = CAR['depth'], CAR['dims']
     depth = z + matrix[2, 3]
@@ -88,12 +88,12 @@ def expected_box(bbox, matrix):
     return [x, y, z, h, w, length, turn]
 
 
-# What is found.
+# Predictions.
 
 @pytest.mark.parametrize('options', [
     dict(), dict(resolution='keep'), dict(resolution='fix', tta='flip')], ids=str)
 def test_equals_testing(folder, data, photos, calib, options):
-    """Random weights, the data set's cameras: boxes are those of the testing path."""
+    """The boxes of random weights are those of the testing path, with every test option."""
     path = mono3d_project.write_config(folder, data, 'random.py')
     settings = Config.fromfile(path)
     apply_test_options(settings, **options)
@@ -114,7 +114,7 @@ def test_equals_testing(folder, data, photos, calib, options):
                 sample.pred_instances[field], expected.pred_instances[field])
 
 
-def test_each_input_has_its_camera(inferencer, photos, calib):
+def test_cameras_of_each_input(inferencer, photos, calib):
     files = sorted(map(str, photos.iterdir()))
     cameras = [camera(1), calib / '000002.txt', camera(0)[:, :3]]
     without_offset = camera(0) * [1, 1, 1, 0]
@@ -137,14 +137,14 @@ def test_each_input_has_its_camera(inferencer, photos, calib):
     lambda calib: [str(calib / '000000.txt'), camera(0).tolist()],
 ], ids=['array', 'lists', 'tuples', 'tensor', 'float32', 'list of arrays', 'Path', 'str',
         'list of file and lists'])
-def test_every_way_to_give_a_camera(inferencer, photo, calib, give):
+def test_cameras_of_every_kind(inferencer, photo, calib, give):
     given = give(calib)
     for one in boxes_3d(inferencer, [photo, PLAIN], given):
         np.testing.assert_allclose(
             one, boxes_3d(inferencer, photo, camera(0))[0], atol=1e-5)
 
 
-def test_a_folder_of_calib_files(inferencer, photos, calib):
+def test_cameras_in_a_folder(inferencer, photos, calib):
     by_name = boxes_3d(inferencer, photos, str(calib))
     listed = boxes_3d(inferencer, photos, [camera(index) for index in range(3)])
     np.testing.assert_allclose(by_name, listed, atol=1e-5)
@@ -153,7 +153,7 @@ def test_a_folder_of_calib_files(inferencer, photos, calib):
     np.testing.assert_allclose(turned[0], by_name[2], atol=1e-5)
 
 
-def test_boxes_in_dictionaries_and_files(inferencer, photo, tmp_path):
+def test_3d_boxes_in_dictionaries_and_files(inferencer, photo, tmp_path):
     plain, = inferencer([photo], cam2img=camera(), out_dir=tmp_path,
                         no_save_pred=False)['predictions']
     assert set(plain) == set(FIELDS)
@@ -164,15 +164,15 @@ def test_boxes_in_dictionaries_and_files(inferencer, photo, tmp_path):
     assert [path.name for path in (tmp_path / 'vis').iterdir()] == ['000000.png']
 
 
-# What cannot be.
+# Errors.
 
 @pytest.mark.parametrize('cam2img, words', [
-    (None, "CenterNetMono3DHead finds boxes in space, which takes the images' camera: give"),
+    (None, 'CenterNetMono3DHead predicts 3D boxes, which requires the camera matrix: give'),
     (np.eye(4), r'cam2img has the shape \(4, 4\): a camera is 3 x 4, or 3 x 3'),
     (camera().flatten(), r'cam2img has the shape \(12,\)'),
     (np.stack([camera()] * 2), r'shape \(2, 3, 4\)'),
-    (camera() * [[1, 1, np.nan, 1]], 'cam2img has entries that are no finite numbers'),
-    (camera() + [[0] * 4, [np.inf] * 4, [0] * 4], 'no finite numbers'),
+    (camera() * [[1, 1, np.nan, 1]], 'cam2img has entries that are not finite numbers'),
+    (camera() + [[0] * 4, [np.inf] * 4, [0] * 4], 'not finite numbers'),
     (camera() * [[-1], [1], [1]], 'focal lengths -150 and 150 px .* both must be positive'),
     (camera() * [[1], [0], [1]], 'focal lengths 150 and 0 px'),
     (2 * camera(), r'has 0 at \[1, 0\] and \[0.0, 0.0, 2.0\] as its last row'),
@@ -185,15 +185,15 @@ def test_boxes_in_dictionaries_and_files(inferencer, photo, tmp_path):
     (dict(P2=camera()), 'cam2img is a dict that holds no matrix: give 3 x 4 numbers or the path'),
     ([['a'] * 4] * 3, 'cam2img'),
 ], ids=lambda value: None if isinstance(value, str) else '')
-def test_cameras_that_will_not_do(inferencer, photo, tmp_path, cam2img, words):
+def test_wrong_cameras(inferencer, photo, tmp_path, cam2img, words):
     with pytest.raises(UserError, match=words) as raised:
         inferencer([photo, photo], cam2img=cam2img, out_dir=tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
-    assert '\n' not in str(raised.value) and not str(raised.value).endswith('.')
+    assert '\n' not in str(raised.value)
 
 
-def test_calib_files_that_will_not_do(inferencer, photo, photos, calib, tmp_path):
-    with pytest.raises(UserError, match=r'inputs\[1\] is an array, which no file in it is named'):
+def test_wrong_calib_files(inferencer, photo, photos, calib, tmp_path):
+    with pytest.raises(UserError, match=r'inputs\[1\] is an array, which has no file name to look up there'):
         inferencer([photo, PLAIN], cam2img=calib)
     (tmp_path / '000000.txt').write_text((calib / '000000.txt').read_text())
     with pytest.raises(UserError, match=re.escape(str(tmp_path / '000001.txt'))):
@@ -203,21 +203,22 @@ def test_calib_files_that_will_not_do(inferencer, photo, photos, calib, tmp_path
         inferencer(photo, cam2img=tmp_path / '000000.txt')
 
 
-def test_a_camera_needs_boxes_in_space(folder, data):
+def test_camera_for_a_model_without_3d_boxes(folder, data):
     path = mono3d_project.tiny_project.write_config(folder, data, 'flat.py')
     with pytest.warns(UserWarning):
         flat = CenterNetInferencer(path)
-    with pytest.raises(UserError, match='has a CenterNetHead, which finds none: leave it out'):
+    with pytest.raises(UserError, match=(
+            "3D boxes need, but the model's CenterNetHead predicts none: leave it out")):
         flat(PLAIN, cam2img=camera())
 
 
-def test_scales_are_refused(config, weights):
+def test_multi_scale_testing_is_refused(config, weights):
     with pytest.raises(UserError, match="tta='ms' is not for 3D boxes .* use tta='flip'"):
         CenterNetInferencer(config, weights, tta='ms')
 
 
-def test_the_size_of_training(config):
-    """From padded images back to the fixed size, and the fit that goes with it."""
+def test_resolution_of_training(config):
+    """``'fix'`` restores the size and the fit of training after ``'keep'``."""
     settings = Config.fromfile(config)
     apply_test_options(settings, resolution='keep')
     assert settings.test_dataloader.dataset.pipeline[1] == dict(
@@ -227,10 +228,10 @@ def test_the_size_of_training(config):
         type='mmdet_centernet.CenterResize', size=(192, 64), fit='width')
 
 
-# What is drawn.
+# Drawing.
 
 def picture(inferencer, photo=PLAIN, **options):
-    """The picture, how much it was enlarged, and the one box."""
+    """Return the drawn image, its zoom and the one box."""
     result = inferencer(photo, cam2img=camera(), return_vis=True, **options)
     image = result['visualization'][0].astype(int)
     return image, image.shape[0] // HEIGHT, np.array(result['predictions'][0]['bboxes_3d'][0])
@@ -242,7 +243,7 @@ def green_near(image, place):
     return (around[:, 1] - around[:, [0, 2]].max(axis=1)).max() > 100
 
 
-def test_boxes_are_drawn_whatever_the_config_says(config, weights, inferencer):
+def test_visualizer_of_a_3d_model(config, weights, inferencer):
     image, zoom, box = picture(inferencer)
     assert zoom == 4 and image.shape == (4 * HEIGHT, 4 * WIDTH + round(0.8 * 4 * HEIGHT), 3)
     middles = []  # of the front's edges at the bottom and at the top, where they are in the image
@@ -261,7 +262,7 @@ def test_boxes_are_drawn_whatever_the_config_says(config, weights, inferencer):
     assert not ((picture(inferencer, pred_score_thr=0.95)[0] @ [-0.5, 1, -0.5]) > 60).any()
 
 
-def test_arrays_and_files_are_drawn_alike(inferencer, photo, tmp_path):
+def test_drawn_images_of_arrays_and_files(inferencer, photo, tmp_path):
     one = inferencer(photo, cam2img=camera(), return_vis=True)['visualization'][0]
     other = inferencer(cv2.imread(photo), cam2img=camera(), return_vis=True,
                        out_dir=tmp_path)['visualization'][0]

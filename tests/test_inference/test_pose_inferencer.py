@@ -1,4 +1,4 @@
-"""The inferencer with a pose model: joints, skeletons, heat maps."""
+"""The inferencer with a pose model: keypoints, skeletons, heatmaps."""
 import json
 import warnings
 
@@ -16,6 +16,7 @@ from mmdet_centernet.apis import CenterNetInferencer
 from mmdet_centernet.datasets.skeleton import COCO_SKELETON
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.inference.overrides import apply_test_options
+from mmdet_centernet.models.properties import Keypoints
 from mmdet_centernet.registry import MODELS
 from mmdet_centernet.visualization import PoseLocalVisualizer
 
@@ -41,7 +42,7 @@ def photo(photos):
 
 @pytest.fixture(scope='module')
 def config(folder, photos):
-    """Of a model that finds one figure in an image."""
+    """Config of a model that finds one figure in an image."""
     return pose_project.write_config(folder, photos, extra=ONE)
 
 
@@ -52,7 +53,7 @@ def weights(folder, config):
 
 @pytest.fixture(scope='module')
 def inferencer(config, weights):
-    """With boxes in none of the joints' colours."""
+    """An inferencer that draws boxes in none of the keypoints' colors."""
     return CenterNetInferencer(config, weights, device='cpu', palette='white')
 
 
@@ -61,21 +62,21 @@ def saved(path, content):
     return path
 
 
-# What is found.
+# Predictions.
 
 @pytest.mark.parametrize('options', [dict(), dict(resolution='fix', tta='flip'), dict(tta='ms')],
                          ids=str)
 def test_equals_testing(folder, photos, options):
-    """Random weights, every option of testing: the joints are those of the testing path."""
+    """The keypoints of random weights are those of the testing path, with every test option."""
     path = pose_project.write_config(folder, photos, 'random.py')
     settings = Config.fromfile(path)
     apply_test_options(settings, **options)
     torch.manual_seed(0)
     model = MODELS.build(settings.model).eval()
     detector = getattr(model, 'module', model)
-    detector.bbox_head.flip_pairs = [(0, 1), (2, 3)]
+    detector.bbox_head.find_property(Keypoints).flip_pairs = [(0, 1), (2, 3)]
     checkpoint = saved(folder / 'random.pth', dict(state_dict=detector.state_dict()))
-    # The pairs of left and right come from the names of the config's joints.
+    # The pairs of left and right come from the names of the config's keypoints.
     found = CenterNetInferencer(path, checkpoint, **options)(
         str(photos), return_datasamples=True)['predictions']
     dataset = Runner.build_dataloader(settings.test_dataloader).dataset
@@ -88,7 +89,7 @@ def test_equals_testing(folder, photos, options):
                 sample.pred_instances[field], expected.pred_instances[field])
 
 
-def test_joints_in_dictionaries_and_files(inferencer, photo, tmp_path):
+def test_keypoints_in_dictionaries_and_files(inferencer, photo, tmp_path):
     plain, = inferencer([photo], out_dir=tmp_path, no_save_pred=False)['predictions']
     left, top, right, bottom = plain['bboxes'][0]
     assert (right - left, bottom - top) == pytest.approx((40, 24))
@@ -103,22 +104,22 @@ def test_joints_in_dictionaries_and_files(inferencer, photo, tmp_path):
         '00000001.jpg', 'img_0.png']
 
 
-# What is drawn.
+# Drawing.
 
 def picture(inferencer, photo, **options):
-    """The picture and the joints of the one figure, xy rounded down."""
+    """Return the drawn image and the keypoints of the one figure."""
     result = inferencer(photo, return_vis=True, **options)
     joints = np.array(result['predictions'][0]['keypoints'][0])
     return result['visualization'][0].astype(int), joints
 
 
 def has_color(image, place, color):
-    """Whether a pixel beside the place, which may be on the border, has the colour."""
+    """Return whether a pixel next to the place, which may be on the border, has the color."""
     x, y = np.clip(np.array(place, int), 1, [image.shape[1] - 2, image.shape[0] - 2])
     return np.abs(image[y - 1:y + 2, x - 1:x + 2] - color).max(-1).min() < 90
 
 
-def test_skeletons_are_drawn_whatever_the_config_says(config, weights, inferencer):
+def test_visualizer_of_a_pose_model(config, weights, inferencer):
     settings = Config.fromfile(config)
     settings.visualizer = dict(type='mmdet.DetLocalVisualizer')
     other = CenterNetInferencer(settings, weights, palette='white')
@@ -133,7 +134,7 @@ def test_skeletons_are_drawn_whatever_the_config_says(config, weights, inference
     np.testing.assert_array_equal(picture(inferencer, PLAIN)[0], image)
 
 
-def test_the_configs_own_visualizer_of_poses_stays(config, weights):
+def test_visualizer_of_the_config(config, weights):
     settings = Config.fromfile(config)
     settings.visualizer.update(kpt_thr=0.7, vis_backends=[dict(type='LocalVisBackend')])
     with warnings.catch_warnings():
@@ -141,7 +142,7 @@ def test_the_configs_own_visualizer_of_poses_stays(config, weights):
         assert CenterNetInferencer(settings, weights).visualizer.kpt_thr == 0.7
 
 
-def test_thresholds(inferencer):
+def test_thresholds_of_drawing(inferencer):
     assert (picture(inferencer, PLAIN, pred_score_thr=0.95)[0] == PLAIN).all()
     image, joints = picture(inferencer, PLAIN, kpt_thr=0.95)
     assert not any(has_color(image, *pair) for pair in zip(joints, COLORS))
@@ -150,8 +151,8 @@ def test_thresholds(inferencer):
     assert all(has_color(image, *pair) for pair in zip(joints, COLORS))
 
 
-def test_people_over_the_border_keep_their_joints(folder, config):
-    """Also those whose box has no area within the image."""
+def test_keypoints_of_objects_over_the_border_are_drawn(folder, config):
+    """The box may have no area within the image."""
     state = pose_project.weights_of(config, size=(40, 24))
     state['bbox_head.stacks.0.wh.2.bias'] = torch.tensor([-6., -6.])
     inside_out = CenterNetInferencer(config, saved(folder / 'out.pth', dict(state_dict=state)))
@@ -165,32 +166,36 @@ def test_people_over_the_border_keep_their_joints(folder, config):
 
 
 @pytest.mark.parametrize('tta', [None, 'flip'])
-def test_heat_maps(folder, config, photo, tta):
-    state = pose_project.weights_of(config, joint_score=0.05)
+def test_draw_heatmap(folder, config, photo, tta):
+    state = pose_project.weights_of(config, keypoint_score=0.05)
     state['bbox_head.stacks.0.keypoint_heatmap.2.bias'][1] = torch.tensor(0.4).logit()
     inferencer = CenterNetInferencer(
         config, saved(folder / 'heat.pth', dict(state_dict=state)), tta=tta)
     sample, = inferencer(photo, return_datasamples=True, draw_heatmap=True)['predictions']
     heatmaps = sample.pred_fields.heatmaps
     assert heatmaps.shape[0] == 4 and sample.pred_fields.stride == 4
-    # A mirror image of the right corners' heat map is the left corners'.
+    # The flipped heatmap of the right corners is that of the left corners.
     peaks = [0.225, 0.225, 0.05, 0.05] if tta else [0.05, 0.4, 0.05, 0.05]
     torch.testing.assert_close(heatmaps.amax((1, 2)), torch.tensor(peaks))
     image, _ = picture(inferencer, photo, draw_heatmap=True)
     assert image.shape == (64, 192, 3)
     heat = image[:, 96:].reshape(-1, 3).mean(0)
-    assert heat[1] > 1.5 * heat[2]  # the second joint's green, and red with it if mirrored
+    assert heat[1] > 1.5 * heat[2]  # the second keypoint's green, and red if flipped
     assert (heat[0] > 0.5 * heat[1]) == bool(tta)
     assert picture(inferencer, photo)[0].shape == (64, 96, 3)
     without, = inferencer(photo, return_datasamples=True)['predictions']
     assert 'pred_fields' not in without
 
 
-# Whose joints they are.
+# Skeletons.
 
 def with_meta(weights, folder, **meta):
     content = torch.load(weights, weights_only=True)
     return saved(folder / 'meta.pth', dict(content, meta=dict(dataset_meta=meta)))
+
+
+def pairs_of(model):
+    return model.bbox_head.find_property(Keypoints).flip_pairs
 
 
 SKELETON = dict(
@@ -206,11 +211,11 @@ def test_skeleton_of_the_checkpoint(config, weights, tmp_path):
     assert inferencer.model.dataset_meta == dict(
         SKELETON, classes=('one', 'two'), palette=[(255, 0, 0)] * 2)
     assert inferencer.visualizer.dataset_meta == inferencer.model.dataset_meta
-    assert inferencer.model.bbox_head.flip_pairs == [(0, 3)]
+    assert pairs_of(inferencer.model) == [(0, 3)]
     # Pairs that the config gives stay.
     settings = Config.fromfile(config)
     settings.model.bbox_head.flip_pairs = [(1, 2)]
-    assert CenterNetInferencer(settings, path).model.bbox_head.flip_pairs == [(1, 2)]
+    assert pairs_of(CenterNetInferencer(settings, path).model) == [(1, 2)]
 
 
 def test_skeleton_of_the_config(config, weights, tmp_path, inferencer):
@@ -221,15 +226,15 @@ def test_skeleton_of_the_config(config, weights, tmp_path, inferencer):
     meta = CenterNetInferencer(config, path).model.dataset_meta
     assert meta['classes'] == ('one', 'two') and meta['keypoint_id2name'] == names
     path = with_meta(weights, tmp_path, classes=('one', 'two'), **COCO_SKELETON)
-    with pytest.warns(UserWarning, match="checkpoint's data set has 17 joints, but .* 4") as said:
+    with pytest.warns(UserWarning, match='data set has 17 keypoints, but .* 4') as said:
         meta = CenterNetInferencer(config, path).model.dataset_meta
     assert len(said) == 1 and said[0].filename == __file__
     assert meta['classes'] == ('square', 'disc') and meta['keypoint_id2name'] == names
 
 
-@pytest.mark.parametrize('count, words', [(17, None), (5, 'describes a skeleton of 5 joints')])
-def test_no_skeleton(folder, photos, photo, count, words):
-    """COCO's, if the joints are as many; else there are no links, and no mirror pairs."""
+@pytest.mark.parametrize('count, words', [(17, None), (5, 'describes a skeleton of 5 keypoints')])
+def test_skeleton_of_neither(folder, photos, photo, count, words):
+    """It is COCO's for as many keypoints; else there are no links and no flip pairs."""
     path = pose_project.write_config(
         folder, photos, f'{count}.py', count, dict(classes=('square', 'disc')), extra=ONE)
     state = saved(folder / f'{count}.pth', dict(state_dict=pose_project.weights_of(path)))
@@ -241,15 +246,15 @@ def test_no_skeleton(folder, photos, photo, count, words):
     assert not words or words in str(said[0].message)
     if not words:
         assert inferencer.model.dataset_meta['skeleton_links'] == COCO_SKELETON['skeleton_links']
-        assert inferencer.model.module.bbox_head.flip_pairs == COCO_SKELETON['flip_pairs']
+        assert pairs_of(inferencer.model.module) == COCO_SKELETON['flip_pairs']
         assert inferencer(photo, return_vis=True)['visualization']
         return
-    with pytest.raises(UserError, match='which joints are left and right'):
+    with pytest.raises(UserError, match='which keypoints are left and right'):
         inferencer(photo)
     assert CenterNetInferencer(path, state)(photo, return_vis=True)['visualization']
 
 
-def test_options_for_joints_need_joints(photos, tmp_path):
+def test_options_for_keypoints_of_a_model_without(photos, tmp_path):
     boxes = CenterNetInferencer(pose_project.tiny_project.write_config(tmp_path, photos))
     for options in (dict(kpt_thr=0.5), dict(draw_heatmap=True)):
         with pytest.raises(UserError, match='has a CenterNetHead, which predicts none'):

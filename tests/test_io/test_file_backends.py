@@ -31,9 +31,10 @@ def make_image(index):
     return np.random.default_rng(index).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
-def make_coco(joints=()):
+def make_coco(keypoints=()):
     images = [dict(id=i, file_name=f'{i}.png', width=WIDTH, height=HEIGHT) for i in range(COUNT)]
-    return dict(images=images, categories=[dict(id=1, name='cat', **dict(joints))], annotations=[
+    categories = [dict(id=1, name='cat', **dict(keypoints))]
+    return dict(images=images, categories=categories, annotations=[
         dict(id=i + 1, image_id=i, category_id=1, bbox=[2, 3, 40, 30], area=1200, iscrowd=0,
              keypoints=[9, 9, 2, 20, 20, 1], num_keypoints=2) for i in range(COUNT)])
 
@@ -51,7 +52,7 @@ def folder(tmp_path, monkeypatch):
     Path('data/VOC2007/ImageSets/train.txt').write_text(
         ''.join(f'{index}\n' for index in range(COUNT)))
     Path('data/coco/boxes.json').write_text(json.dumps(make_coco()))
-    Path('data/coco/joints.json').write_text(json.dumps(make_coco(dict(
+    Path('data/coco/keypoints.json').write_text(json.dumps(make_coco(dict(
         keypoints=['head', 'tail'], skeleton=[[1, 2]]))))
     return tmp_path
 
@@ -88,7 +89,7 @@ def build(kind, prefix='', backend_args=None, load=None):
         return VOCDataset(
             ann_file=f'{prefix}data/VOC2007/ImageSets/train.txt', metainfo=metainfo,
             data_prefix=dict(sub_data_root=f'{prefix}data/VOC2007/'), **options)
-    dataset = CocoPoseDataset if kind == 'joints' else CocoDataset
+    dataset = CocoPoseDataset if kind == 'keypoints' else CocoDataset
     return dataset(
         data_root=f'{prefix}data/coco/', ann_file=f'{kind}.json', metainfo=metainfo,
         data_prefix=dict(img='img/'), **options)
@@ -105,12 +106,12 @@ def check_samples(dataset, jpeg=False):
         assert len(sample['instances']) == 1
 
 
-@pytest.mark.parametrize('kind', ['boxes', 'joints', 'voc'])
+@pytest.mark.parametrize('kind', ['boxes', 'keypoints', 'voc'])
 def test_everything_in_an_archive(archive, kind):
     check_samples(build(kind, archive, ZIP), jpeg=kind == 'voc')
 
 
-@pytest.mark.parametrize('kind', ['boxes', 'joints', 'voc'])
+@pytest.mark.parametrize('kind', ['boxes', 'keypoints', 'voc'])
 def test_images_in_a_database(database, kind):
     check_samples(build(kind, load=database), jpeg=kind == 'voc')
 

@@ -1,6 +1,9 @@
-"""KITTI's files as people have them: what is read, what is written, what is said of faults."""
+"""KITTI's files: reading, writing, and the errors that name faults."""
+import itertools
+
 import numpy as np
 import pytest
+from helpers.cases import case
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.io.kitti import (
@@ -44,14 +47,14 @@ def test_labels_are_read(write):
     assert all(field.dtype == np.float64 for field in objects[3:8])
 
 
-@pytest.mark.parametrize('scored', [False, True])
-@pytest.mark.parametrize('text', ['', '\n', ' \r\n \n'])
-def test_empty_files_have_no_objects(write, text, scored):
-    objects = read_objects(write(text), scored)
-    assert objects.types == [] and objects.bboxes.shape == (0, 4)
-    assert objects.dims.shape == objects.locations.shape == (0, 3)
-    assert objects.alpha.shape == objects.truncated.shape == (0, )
-    assert (objects.scores.shape == (0, )) if scored else objects.scores is None
+def test_empty_files_have_no_objects(write):
+    for text, scored in itertools.product(['', '\n', ' \r\n \n'], [False, True]):
+        with case(text, scored):
+            objects = read_objects(write(text), scored)
+            assert objects.types == [] and objects.bboxes.shape == (0, 4)
+            assert objects.dims.shape == objects.locations.shape == (0, 3)
+            assert objects.alpha.shape == objects.truncated.shape == (0, )
+            assert (objects.scores.shape == (0, )) if scored else objects.scores is None
 
 
 def test_other_line_ends_and_marks_are_read(write):
@@ -125,9 +128,7 @@ def some_objects(count, scored, seed=0):
         rng.random(count) if scored else None)
 
 
-@pytest.mark.parametrize('scored', [False, True])
-@pytest.mark.parametrize('count', [0, 1, 20])
-def test_what_is_written_is_read_again(tmp_path, scored, count):
+def check_round_trip(tmp_path, scored, count):
     given = some_objects(count, scored)
     write_objects(tmp_path / 'some.txt', given)
     read = read_objects(tmp_path / 'some.txt', scored)
@@ -138,6 +139,12 @@ def test_what_is_written_is_read_again(tmp_path, scored, count):
     if scored:
         np.testing.assert_array_equal(
             read.scores.astype(np.float32), given.scores.astype(np.float32))
+
+
+def test_objects_survive_writing_and_reading(tmp_path):
+    for count, scored in itertools.product([0, 1, 20], [False, True]):
+        with case(count, scored):
+            check_round_trip(tmp_path, scored, count)
 
 
 def test_results_have_the_fields_of_the_server(tmp_path):
@@ -151,7 +158,7 @@ def test_results_have_the_fields_of_the_server(tmp_path):
         '20.5000 0.2500 0.5\n')
 
 
-def test_what_cannot_be_written_is_named(tmp_path):
+def test_write_objects_names_the_bad_object(tmp_path):
     given = some_objects(3, True)
     with pytest.raises(UserError, match=r'objects\[1\] .*DontCare'):
         write_objects(tmp_path / 'some.txt', given._replace(types=['Car', 'DontCare', 'Car']))

@@ -1,4 +1,4 @@
-"""Mixed precision and gradient accumulation learn what float32 and whole batches do."""
+"""Mixed precision and gradient accumulation learn what float32 and whole batches learn."""
 import copy
 
 import pytest
@@ -12,18 +12,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmdet_centernet.engine.optim_wrapper import CPUAmpOptimWrapper
 
 HEIGHT, WIDTH = 64, 96
-CLASSES, JOINTS, IMAGES, OBJECTS = 2, 3, 4, 3
+CLASSES, KEYPOINTS, IMAGES, OBJECTS = 2, 3, 4, 3
 STEPS, LAST = 40, 5
 FOCAL, CENTER = 60., (48., 32.)  # px of the camera
 HEADS = dict(
     boxes=dict(type='mmdet_centernet.CenterNetHead'),
-    pose=dict(type='mmdet_centernet.CenterNetPoseHead', num_keypoints=JOINTS),
+    pose=dict(type='mmdet_centernet.CenterNetPoseHead', num_keypoints=KEYPOINTS),
     mono3d=dict(type='mmdet_centernet.CenterNetMono3DHead', normalizer='objects'))
 
 
 def make_batch(seed=0, images=IMAGES):
-    """Images of upright rectangles, one third brighter for each class, on noise; as boxes, as
-    people of three joints and as objects in space, whose depth is seen by their height."""
+    """Return images of upright rectangles, one third brighter for each class, on noise; as boxes,
+    as people with three keypoints, and as 3D boxes, whose depth shows in their height."""
     generator = torch.Generator().manual_seed(seed)
 
     def random(low, high, *shape):
@@ -44,19 +44,20 @@ def make_batch(seed=0, images=IMAGES):
             image[label, top:bottom, left:right] += 60
         left, top, right, bottom = boxes.T
         middle = (left + right) / 2
-        joints = torch.stack((middle, top, left, bottom, right, bottom), dim=1)
+        keypoints = torch.stack((middle, top, left, bottom, right, bottom), dim=1)
         depth = FOCAL * 1.5 / size[:, 1]
-        turn = torch.zeros(OBJECTS)
+        rotation = torch.zeros(OBJECTS)
         place = torch.stack((
             (middle - CENTER[0]) * depth / FOCAL, (bottom - CENTER[1]) * depth / FOCAL, depth,
-            torch.full_like(depth, 1.5), size[:, 0] * depth / FOCAL, torch.ones(OBJECTS), turn))
+            torch.full_like(depth, 1.5), size[:, 0] * depth / FOCAL, torch.ones(OBJECTS),
+            rotation))
         sample = DetDataSample(metainfo=dict(
             img_shape=(HEIGHT, WIDTH), ori_shape=(HEIGHT, WIDTH),
             cam2img=[[FOCAL, 0, CENTER[0], 0], [0, FOCAL, CENTER[1], 0], [0, 0, 1, 0]]))
         sample.gt_instances = InstanceData(
-            bboxes=boxes, labels=labels, keypoints=joints.view(OBJECTS, JOINTS, 2),
-            keypoints_visible=torch.ones(OBJECTS, JOINTS), bboxes_3d=place.T,
-            alpha=turn - torch.atan2(place[0], depth))
+            bboxes=boxes, labels=labels, keypoints=keypoints.view(OBJECTS, KEYPOINTS, 2),
+            keypoints_visible=torch.ones(OBJECTS, KEYPOINTS), bboxes_3d=place.T,
+            alpha=rotation - torch.atan2(place[0], depth))
         inputs.append(image.to(torch.uint8))
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)
@@ -79,7 +80,7 @@ def make_detector(head, use_dcn=True):
 
 
 def learn(model, wrapper, seed=0):
-    """Losses of a training on one batch over and over."""
+    """Return the losses of a training on one batch over and over."""
     wrapper = wrapper(torch.optim.Adam(model.parameters(), lr=5e-3))
     batch, logs = make_batch(seed), []
     for _ in range(STEPS):
@@ -111,7 +112,7 @@ def test_bfloat16_learns_as_float32(head):
 
 @pytest.mark.parametrize('head', HEADS)
 def test_losses_of_half_precision_outputs_are_float32(head):
-    """What is lost is lost in the network: the losses of its bfloat16 outputs are exactly those
+    """Precision is lost in the network alone: the losses of its bfloat16 outputs are exactly those
     of the same numbers as float32."""
     model, batch = make_detector(head), make_batch()
     data = model.data_preprocessor(batch, True)
@@ -130,7 +131,7 @@ def test_losses_of_half_precision_outputs_are_float32(head):
 
 
 def weights_after_step(model, batches, wrapper):
-    """Of a copy of a model, after a step of SGD on these parts of a batch."""
+    """Return the weights of a copy of a model after a step of SGD on these parts of a batch."""
     model = copy.deepcopy(model)
     wrapper = wrapper(torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
                       accumulative_counts=len(batches))
@@ -148,16 +149,16 @@ def parts(batch, *ranges):
 
 
 def largest_difference(one, other, start):
-    """Over all weights, in parts of how far the step of ``other`` went."""
+    """Return the largest difference of all weights, in fractions of the step of ``other``."""
     step = max((other[name] - start[name]).abs().max() for name in start)
     return max((one[name] - other[name]).abs().max() for name in start) / step
 
 
 @pytest.mark.parametrize('head', HEADS)
 def test_accumulated_halves_make_the_step_of_the_whole_batch(head):
-    """Where both have as many objects, and batch norms do not learn from the batch; otherwise
-    each half is divided by its own objects and has statistics of its own. The 3D head divides
-    by the number of angles in each of two bins too, which differ a little here."""
+    """If both have as many objects, and batch norms do not learn from the batch; otherwise each
+    half is averaged over its own objects and has its own statistics. The 3D head also averages
+    over the angles in each of two bins, whose numbers differ a little here."""
     model = make_detector(head)
     for module in model.modules():
         if isinstance(module, _BatchNorm):

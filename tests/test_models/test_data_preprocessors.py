@@ -1,4 +1,4 @@
-"""Colours changed on the device are those that the worker would have made."""
+"""Colors changed on the device are those that the worker would have made."""
 import copy
 
 import numpy as np
@@ -10,8 +10,8 @@ from mmengine.dataset import Compose, default_collate, pseudo_collate
 
 from mmdet_centernet.datasets.transforms import (
     ColorJitterPCA,
+    PackInputs,
     PackMono3DInputs,
-    PackPoseInputs,
 )
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.data_preprocessors import CenterNetDataPreprocessor
@@ -36,7 +36,7 @@ def run(results, on_device, seed, pack=None):
 
 
 def both(sizes=((70, 53), (70, 53)), kinds=(True, True), collate=pseudo_collate, **options):
-    """The input of a network with the colours of the device, and with the worker's."""
+    """Return the input of a network with the device's colors, and with the worker's."""
     options = dict(dict(mean=MEAN, std=STD), **options)
     samples = [make_results(index, *size) for index, size in enumerate(sizes)]
     found = CenterNetDataPreprocessor(**options)(collate(
@@ -50,32 +50,34 @@ def both(sizes=((70, 53), (70, 53)), kinds=(True, True), collate=pseudo_collate,
 @pytest.mark.parametrize('options', [
     {}, dict(bgr_to_rgb=True), dict(mean=None, std=None), dict(mean=[9.], std=[2.]),
     dict(pad_size_divisor=32, pad_value=7)], ids=str)
-@pytest.mark.parametrize('kinds', [(True, True), (True, False)])
-@pytest.mark.parametrize('sizes', [((70, 53), (70, 53)), ((70, 53), (130, 20))])
-def test_equals_the_worker(sizes, kinds, options):
-    found, expected = both(sizes, kinds, **options)
-    assert found['inputs'].dtype == torch.float32
-    # A thousandth of a grey level.
-    std = min(options.get('std', STD) or [1])
-    assert (found['inputs'] - expected['inputs']).abs().max() < 1e-3 / std
-    for one, other in zip(found['data_samples'], expected['data_samples']):
-        assert one.metainfo == other.metainfo
+def test_colors_equal_the_workers(options):
+    """Of images of one size and of several, all of them changed on the device or some."""
+    for sizes in (((70, 53), (70, 53)), ((70, 53), (130, 20))):
+        for kinds in ((True, True), (True, False)):
+            found, expected = both(sizes, kinds, **options)
+            assert found['inputs'].dtype == torch.float32
+            # A thousandth of a gray level.
+            std = min(options.get('std', STD) or [1])
+            error = (found['inputs'] - expected['inputs']).abs().max()
+            assert error < 1e-3 / std, (sizes, kinds)
+            for one, other in zip(found['data_samples'], expected['data_samples']):
+                assert one.metainfo == other.metainfo
 
 
-def test_stacked_batches():
+def test_colors_of_stacked_batches_equal_the_workers():
     found, expected = both(collate=default_collate)
     assert (found['inputs'] - expected['inputs']).abs().max() < 1e-3 / min(STD)
 
 
 def test_colors_do_change():
-    """The comparison above is none of unchanged images."""
+    """The comparison above is not one of unchanged images."""
     _, expected = both()
     plain = DetDataPreprocessor(MEAN, STD)(pseudo_collate(
         [PackDetInputs(meta_keys=META_KEYS)(make_results(index)) for index in range(2)]))
     assert (plain['inputs'] - expected['inputs']).abs().mean() > .05
 
 
-def test_autocast_rounds_nothing():
+def test_autocast_does_not_round_colors():
     _, expected = both()
     with torch.autocast('cpu', torch.bfloat16):
         found, _ = both()
@@ -91,7 +93,7 @@ def test_images_stay_bytes_on_the_way():
     assert packed['data_samples'].color_matrix.shape == (3, 4)
 
 
-def test_without_matrices_it_is_mmdets():
+def test_images_without_matrices_are_those_of_mmdet():
     samples = [PackDetInputs(meta_keys=META_KEYS)(make_results(index)) for index in range(2)]
     for training in (False, True):
         if training:
@@ -106,13 +108,13 @@ def test_without_matrices_it_is_mmdets():
         dict(inputs=images, data_samples=None))['inputs'].shape == (2, 3, 70, 53)
 
 
-def test_lost_matrix_is_said():
+def test_lost_matrix_ends_in_one_message():
     packed = run(make_results(3), True, 0, PackDetInputs(meta_keys=META_KEYS[:2]))
-    with pytest.raises(UserError, match=r'^3\.png came to .* without color_matrix: add it to '):
+    with pytest.raises(UserError, match=r'^3\.png reached .* without color_matrix: add it to '):
         CenterNetDataPreprocessor(MEAN, STD)(pseudo_collate([packed]), training=True)
 
 
-@pytest.mark.parametrize('pack', [PackPoseInputs(), PackMono3DInputs()], ids=repr)
+@pytest.mark.parametrize('pack', [PackInputs(), PackMono3DInputs()], ids=repr)
 def test_own_packing_carries_the_matrix(pack):
     results = dict(make_results(0), cam2img=np.eye(3, 4))
     packed = run(results, True, 0, pack)

@@ -1,4 +1,4 @@
-"""The DCNv2 layer: what it computes with, and what stands in an exported graph."""
+"""The DCNv2 layer: its kernel, and its form in an exported graph."""
 import pytest
 import torch
 
@@ -39,6 +39,6 @@ def test_exported_forms_equal_the_layer(form, settings):
             torch.testing.assert_close(program.module()(x), layer(x), rtol=1e-4, atol=1e-5)
 
 
-def test_unknown_form_is_named():
+def test_unknown_form_is_refused():
     with pytest.raises(ValueError, match="form = 'onnx' must be"), DCNv2.exported_as('onnx'):
         pass

@@ -4,7 +4,6 @@ import re
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 from mmengine.runner import checkpoint
 from parity_weights import assert_equals_official, seeded_input, seeded_state_dict
 from reference.networks import conv_bn_slowly
@@ -15,17 +14,12 @@ from mmdet_centernet.models.backbones import DLA
 from mmdet_centernet.models.backbones.dla import VARIANTS
 from mmdet_centernet.models.necks import DLAUp
 
+pytestmark = pytest.mark.usefixtures('mmdet_scope')
 STRIDES = 2, 4, 8, 16, 32
 
 
-@pytest.fixture(autouse=True)
-def mmdet_scope():
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        yield
-
-
 def neck_name(name):
-    """A parameter of the original's aggregation as DLAUp has it."""
+    """Return the name in DLAUp of a parameter of the original's aggregation."""
     path, kind, number, rest = re.match(r'(.*?)\.(proj|node|up)_(\d+)\.(.*)', name).groups()
     stage = 'fuse' if path == 'ida_up' else path.replace('dla_up.ida_', 'rounds.')
     part = dict(proj='projections', node='nodes', up='upsamples')[kind]
@@ -59,7 +53,7 @@ def conv_bn(state, name, x, stride=1, conv='conv', norm='bn'):
 
 
 def block(state, name, x, shortcut, stride=1):
-    """A basic block or a bottleneck, whichever the parameters are of."""
+    """Apply a basic block or a bottleneck, as the parameters have it."""
     last = 3 if f'{name}conv3.weight' in state else 2
     strided = last - 1  # the first 3x3 convolution
     out = x
@@ -81,7 +75,7 @@ def pool(x):
 
 
 def two_blocks(state, name, x, stride, residual, *others):
-    """A tree of one level: two blocks joined at a root, where other maps join them."""
+    """Apply a tree of one level: two blocks joined at a root, where other maps join them."""
     shortcut = pool(x) if stride == 2 else x
     if f'{name}project.0.weight' in state:
         shortcut = conv_bn(state, f'{name}project.', shortcut, conv='0', norm='1')
@@ -91,13 +85,13 @@ def two_blocks(state, name, x, stride, residual, *others):
 
 
 def four_blocks(state, name, x, stride, residual, *others):
-    """A tree of two levels: what the first half gives joins the second half's root too."""
+    """Apply a tree of two levels: the first half's output joins the second half's root, too."""
     first = two_blocks(state, f'{name}tree1.', x, stride, residual)
     return two_blocks(state, f'{name}tree2.', first, 1, residual, *others, first)
 
 
 def eight_blocks(state, name, x, stride, residual, *others):
-    """A tree of three levels."""
+    """Apply a tree of three levels."""
     first = four_blocks(state, f'{name}tree1.', x, stride, residual)
     return four_blocks(state, f'{name}tree2.', first, 1, residual, *others, first)
 
@@ -106,7 +100,7 @@ TREES = {1: two_blocks, 2: four_blocks, 3: eight_blocks}
 
 
 def random_state(model):
-    """Values that no parameter or statistic starts with, in float64."""
+    """Return values that no parameter or statistic starts with, in float64."""
     generator = torch.Generator().manual_seed(0)
     state = {}
     for name, value in model.state_dict().items():
@@ -120,13 +114,13 @@ def random_state(model):
 
 
 @pytest.mark.parametrize('variant', ['dla34', 'dla46_c', 'dla60'])
-def test_trees_written_out(variant):
-    """Level by level, by functions, on an image whose sides are no multiples of 32."""
+def test_trees_equal_those_written_out(variant):
+    """Level by level, by functions, on an image whose sides are not multiples of 32."""
     compare_with_trees(DLA(variant, out_strides=STRIDES), VARIANTS[variant].depths)
 
 
-def test_residual_roots_written_out(monkeypatch):
-    """dla102 in narrow: what it has besides is that roots add their deepest input."""
+def test_residual_roots_equal_those_written_out(monkeypatch):
+    """A narrow dla102: unlike the others' its roots add their deepest input."""
     narrow = VARIANTS['dla102']._replace(
         depths=(1, 2, 1, 3, 2, 1), channels=(4, 6, 8, 10, 12, 14))
     monkeypatch.setitem(VARIANTS, 'dla102', narrow)
@@ -177,16 +171,16 @@ def test_variants(variant, channels, millions):
 
 
 @pytest.mark.parametrize('out_strides', [(4, 8, 16, 32), (8,), (2, 16), (16, 4)], ids=str)
-@pytest.mark.parametrize('size', [(64, 96), (33, 61), (5, 2)], ids=str)
-def test_sizes_round_up(size, out_strides):
+def test_sizes_round_up(out_strides):
     model = DLA('dla46_c', out_strides=out_strides).eval()
-    features = model(torch.randn(1, 3, *size))
-    for x, stride, width in zip(features, out_strides, model.out_channels, strict=True):
-        assert tuple(x.shape) == (1, width, *(-(-side // stride) for side in size))
+    for size in ((64, 96), (33, 61), (5, 2)):
+        features = model(torch.randn(1, 3, *size))
+        for x, stride, width in zip(features, out_strides, model.out_channels, strict=True):
+            assert tuple(x.shape) == (1, width, *(-(-side // stride) for side in size)), size
 
 
 @pytest.mark.parametrize('out_strides', [(4, 8, 16, 32), (4, 8), (2,)], ids=str)
-def test_every_parameter_learns(out_strides):
+def test_every_parameter_gets_a_gradient(out_strides):
     """Nothing is built that no output needs."""
     torch.manual_seed(0)
     model = DLA('dla46_c', out_strides=out_strides)
@@ -197,8 +191,8 @@ def test_every_parameter_learns(out_strides):
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
-def test_start_without_weights():
-    """Normal with variance 2 / (kernel area x output channels), as the original's."""
+def test_init_weights_without_a_file():
+    """Normal with variance 2 / (kernel area x output channels), as in the original."""
     torch.manual_seed(0)
     model = DLA()
     model.init_weights()
@@ -212,9 +206,8 @@ def test_start_without_weights():
 
 
 def published_state(unused=True):
-    """Keys and shapes of the published dla34: the seeded weights' backbone and a classifier.
-
-    Without what is not used they are timm's."""
+    """Return keys and shapes of the published dla34: the seeded weights' backbone and a
+    classifier. Without the unused ones they are timm's."""
     state = {
         name[len('base.'):]: value for name, value in seeded_state_dict('ctdet/dla_34').items()
         if name.startswith('base.')}
@@ -228,10 +221,10 @@ def published_state(unused=True):
 
 @pytest.mark.parametrize('unused', [True, False], ids=['ucbdrive', 'timm'])
 @pytest.mark.parametrize('out_strides', [(4, 8, 16, 32), (4, 8)], ids=str)
-def test_weights_of_a_file(tmp_path, monkeypatch, unused, out_strides):
+def test_init_weights_from_a_file(tmp_path, monkeypatch, unused, out_strides):
     """All that the network has is loaded, and mmengine warns of no key."""
-    said = []
-    monkeypatch.setattr(checkpoint, 'print_log', lambda message, **kwargs: said.append(message))
+    logged = []
+    monkeypatch.setattr(checkpoint, 'print_log', lambda message, **kwargs: logged.append(message))
     state = published_state(unused)
     torch.save(state, tmp_path / 'weights.pth')
     model = DLA(out_strides=out_strides, init_cfg=dict(
@@ -239,11 +232,11 @@ def test_weights_of_a_file(tmp_path, monkeypatch, unused, out_strides):
     model.init_weights()
     for name, value in model.state_dict().items():
         assert torch.equal(value, state[name]), name
-    assert len(said) == 1, said  # from where it is loaded
+    assert len(logged) == 1, logged  # from where it is loaded
 
 
-def test_loading_below_another_module():
-    """Unused keys are left out under a prefix too; others stay an error."""
+def test_weights_load_below_another_module():
+    """Unused keys are left out under a prefix, too; others stay an error."""
     model = nn.ModuleDict(dict(backbone=DLA()))
     state = {f'backbone.{name}': value for name, value in published_state().items()}
     model.load_state_dict(state, strict=True)
@@ -257,6 +250,6 @@ def test_loading_below_another_module():
     [(dict(variant='dla35'), "'dla35'.*dla34"), (dict(out_strides=(4, 64)), r'\(4, 64\)'),
      (dict(out_strides=(1, 4)), r'\(1, 4\)'), (dict(out_strides=()), r'\(\)')],
     ids=lambda value: None if isinstance(value, str) else str(value))
-def test_bad_arguments(options, words):
+def test_init_refuses(options, words):
     with pytest.raises(ValueError, match=words):
         DLA(**options)

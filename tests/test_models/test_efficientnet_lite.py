@@ -17,13 +17,13 @@ MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # RGB, of ImageN
 
 
 def published_weights():
-    """All of the published file, with its classifier."""
+    """Return all of the published file, with its classifier."""
     return torch.load(
         find_pretrained('efficientnet_lite0'), map_location='cpu', weights_only=True)
 
 
 def portrait():
-    """Grace Hopper in uniform, as the network wants her: Tensor[1, 3, 224, 224]."""
+    """Return Grace Hopper in uniform as the network's input: Tensor[1, 3, 224, 224]."""
     with matplotlib.cbook.get_sample_data('grace_hopper.jpg') as file:
         image = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)[20:532]
@@ -32,9 +32,9 @@ def portrait():
     return torch.from_numpy(image.transpose(2, 0, 1)[None]).float()
 
 
-def test_published_weights_load_strictly_and_recognise():
-    """With the classifier that a detector leaves out; 0.37 also says that no padding, batch
-    norm constant or activation is another than in training."""
+def test_published_weights_load_strictly_and_recognize():
+    """With the classifier that a detector leaves out; 0.37 also shows that padding, batch norm
+    constants and activations are those of training."""
     state = published_weights()
     model = EfficientNetLite().eval()
     model.load_state_dict(state, strict=True)
@@ -58,8 +58,8 @@ def test_published_weights_by_name():
         assert torch.equal(value, state[name]), name
 
 
-def test_loading_below_another_module():
-    """The classifier's keys are left out under a prefix too; others stay an error."""
+def test_weights_load_below_another_module():
+    """The classifier's keys are left out under a prefix, too; others stay an error."""
     state = {f'backbone.{name}': value for name, value in published_weights().items()}
     torch.nn.ModuleDict(dict(backbone=EfficientNetLite())).load_state_dict(state, strict=True)
     broken = dict(published_weights(), _conv_tail=torch.zeros(1))
@@ -90,31 +90,26 @@ def test_lite0_returns_what_its_config_takes():
 
 
 @pytest.mark.parametrize('out_strides', [(4, 8, 16, 32), (8,), (2, 32), (16, 4)], ids=str)
-@pytest.mark.parametrize('size', [(64, 96), (33, 61), (1, 1), (32, 7)], ids=str)
-def test_sizes_round_up(size, out_strides):
+def test_sizes_round_up(out_strides):
     """Features in the order asked for, each side divided by the stride and rounded up."""
     model = EfficientNetLite(out_strides=out_strides).eval()
-    features = model(torch.randn(1, 3, *size))
-    for x, stride, width in zip(features, out_strides, model.out_channels, strict=True):
-        assert tuple(x.shape) == (1, width, *(-(-side // stride) for side in size))
+    for size in ((64, 96), (33, 61), (1, 1), (32, 7)):
+        features = model(torch.randn(1, 3, *size))
+        for x, stride, width in zip(features, out_strides, model.out_channels, strict=True):
+            assert tuple(x.shape) == (1, width, *(-(-side // stride) for side in size)), size
 
 
-def test_coarse_stages_that_nobody_asks_for_are_not_computed():
+def test_coarse_stages_that_are_not_asked_for_are_not_computed():
     model = EfficientNetLite(out_strides=(4,))
     model(torch.randn(2, 3, 32, 32))[0].sum().backward()
     used = [any(p.grad is not None for p in block.parameters()) for block in model._blocks]
     assert used == [True] * 3 + [False] * 13
 
 
-@pytest.mark.parametrize('size', [(8, 8), (9, 12), (5, 7), (1, 2)], ids=str)
-@pytest.mark.parametrize('stride', [1, 2])
-@pytest.mark.parametrize('kernel', [3, 5])
-def test_same_convolution_equals_loop(kernel, stride, size):
-    """TensorFlow's rule: ceil(size / stride) outputs, an odd padding pixel at the end."""
-    torch.manual_seed(0)
-    conv = SameConv2d(2, 4, kernel, stride, groups=2).double()
-    image = torch.randn(1, 2, *size, dtype=torch.float64)
-    height, width = size
+def same_conv_slowly(conv, image):
+    """Convolve by TensorFlow's rule: ceil(size / stride) outputs, an odd padding pixel at the
+    end."""
+    (height, width), kernel, stride = image.shape[2:], conv.kernel_size[0], conv.stride[0]
     out_h, out_w = -(-height // stride), -(-width // stride)
     top = max((out_h - 1) * stride + kernel - height, 0) // 2
     left = max((out_w - 1) * stride + kernel - width, 0) // 2
@@ -129,11 +124,21 @@ def test_same_convolution_equals_loop(kernel, stride, size):
                             expected[0, channel, y, x] += (
                                 image[0, channel // 2, row, column]
                                 * conv.weight[channel, 0, i, j]).item()
-    torch.testing.assert_close(conv(image), expected)
+    return expected
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('kernel', [3, 5])
+def test_same_convolution_equals_loop(kernel, stride):
+    torch.manual_seed(0)
+    conv = SameConv2d(2, 4, kernel, stride, groups=2).double()
+    for size in ((8, 8), (9, 12), (5, 7), (1, 2)):
+        image = torch.randn(1, 2, *size, dtype=torch.float64)
+        torch.testing.assert_close(conv(image), same_conv_slowly(conv, image))
 
 
 def stage_of(name):
-    """Stage of a parameter or buffer of lite0, the stem being 0."""
+    """Return the stage of a parameter or buffer of lite0; the stem is 0."""
     if not name.startswith('_blocks.'):
         return 0
     first_blocks = (0, 1, 3, 5, 8, 11, 15)
@@ -142,7 +147,7 @@ def stage_of(name):
 
 @pytest.mark.parametrize('frozen_stages', [-1, 0, 2, 7])
 def test_frozen_stages(frozen_stages):
-    """A training step leaves weights and statistics of what is frozen as they were."""
+    """A training step does not change the weights and statistics of frozen stages."""
     torch.manual_seed(0)
     model = EfficientNetLite(frozen_stages=frozen_stages).eval().train()
     before = copy.deepcopy(model.state_dict())
@@ -161,7 +166,7 @@ def test_frozen_stages(frozen_stages):
 
 
 def test_norm_eval():
-    """Statistics stay, weights learn; leaving and entering training mode keeps it so."""
+    """Statistics stay and weights are trained, also after leaving and entering training mode."""
     torch.manual_seed(0)
     model = EfficientNetLite(norm_eval=True).train()
     before = copy.deepcopy(model.state_dict())
@@ -184,6 +189,6 @@ def test_training_mode_without_options():
      (dict(out_strides=(1, 4)), r'\[1\]'), (dict(frozen_stages=8), r'8.*\[-1, 7\]'),
      (dict(frozen_stages=-2), r'-2.*\[-1, 7\]')],
     ids=lambda value: None if isinstance(value, str) else str(value))
-def test_bad_arguments(options, words):
+def test_init_refuses(options, words):
     with pytest.raises(ValueError, match=words):
         EfficientNetLite(**options)

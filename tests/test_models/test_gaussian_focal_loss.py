@@ -1,6 +1,7 @@
 """The focal loss on logits against the formula in float64."""
 import pytest
 import torch
+from reference.heatmap import focal_slowly
 
 from mmdet_centernet.models.losses import GaussianFocalLoss, gaussian_focal_loss
 from mmdet_centernet.ops.heatmap import draw_sparse_heatmap
@@ -16,18 +17,10 @@ def target_of(shape, count=6, seed=0):
         shape)
 
 
-def focal_slowly(logits, target, alpha=2.0, gamma=4.0):
-    """Objects as Points, eq. 1, as it stands there (the sign outside, no average)."""
-    p, y = logits.double().sigmoid(), target.double()
-    positive = (1 - p) ** alpha * torch.log(p)
-    negative = (1 - y) ** gamma * p**alpha * torch.log(1 - p)
-    return -torch.where(y == 1, positive, negative).sum()
-
-
 @pytest.mark.parametrize('exponents', [(2.0, 4.0), (1.5, 3.0)])
 @pytest.mark.parametrize(('shape', 'count'), [((2, 3, 9, 13), 6), ((1, 1, 1, 1), 1),
                                               ((2, 2, 5, 4), 0), ((3, 8, 64, 96), 40)])
-def test_value_and_gradient(shape, count, exponents):
+def test_value_and_gradient_equal_the_formula(shape, count, exponents):
     target = target_of(shape, count)
     torch.manual_seed(1)
     logits = (torch.randn(shape) * 3 - 2).requires_grad_()
@@ -42,15 +35,16 @@ def test_value_and_gradient(shape, count, exponents):
 
 @pytest.mark.parametrize('shape', [(2, 3, 9, 13), (3, 8, 64, 96)])
 def test_channels_last_maps_give_the_same(shape):
-    """In their own order of memory, gradients too."""
+    """In their own memory format, gradients too."""
     target = target_of(shape)
     logits = torch.randn(shape).requires_grad_()
-    turned = logits.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-    loss, other = (gaussian_focal_loss(x, target) for x in (logits, turned))
+    other_format = logits.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    loss, other = (gaussian_focal_loss(x, target) for x in (logits, other_format))
     torch.testing.assert_close(other, loss)
-    grad, other = torch.autograd.grad(loss, logits)[0], torch.autograd.grad(other, turned)[0]
+    grad, other = torch.autograd.grad(loss, logits)[0], torch.autograd.grad(
+        other, other_format)[0]
     torch.testing.assert_close(other, grad)
-    assert other.stride() == turned.stride()
+    assert other.stride() == other_format.stride()
 
 
 def test_overlapping_gaussians_count_once():
@@ -94,13 +88,13 @@ def test_memory_format_does_not_matter():
     torch.testing.assert_close(results[0][1], results[1][1])
 
 
-def test_module_weighs_and_averages():
+def test_module_weights_and_averages():
     target = target_of((1, 2, 6, 7))
     logits = torch.randn(1, 2, 6, 7)
     loss = GaussianFocalLoss(loss_weight=0.5)(logits, target, avg_factor=4.0)
     torch.testing.assert_close(loss, gaussian_focal_loss(logits, target) / 8)
 
 
-def test_shapes_must_agree():
+def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r'\(1, 2, 6, 8\).*\(1, 2, 6, 7\)'):
         gaussian_focal_loss(torch.zeros(1, 2, 6, 8), target_of((1, 2, 6, 7)))

@@ -18,7 +18,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 
-from mmdet_centernet.checkpoints.convert import SOURCES, convert, write_checkpoint
+from mmdet_centernet.checkpoints.convert import convert, write_checkpoint
+from mmdet_centernet.checkpoints.parameter_names import mmdetection_table, official_branches
 from mmdet_centernet.ops.deform_conv import modulated_deform_conv2d
 from mmdet_centernet.registry import TRANSFORMS
 
@@ -50,7 +51,7 @@ def pair(request):
         if 'conv_offset' in name or name.startswith('bbox_head'):
             torch.nn.init.normal_(parameter, std=0.2 if 'heatmap_head.2' in name else 0.05)
     ours = build(CONFIG, bbox_head__num_classes=CLASSES, neck__use_dcn=request.param)
-    rename = SOURCES[1].rename
+    rename = mmdetection_table(official_branches(ours.bbox_head)).to_ours
     ours.load_state_dict({rename(k): v for k, v in theirs.state_dict().items()}, strict=True)
     yield ours.eval(), theirs.eval()
     patch.undo()
@@ -106,7 +107,7 @@ def test_losses_and_gradients_equal_mmdets(pair):
     for model, losses in ((ours, mine), (theirs, other)):
         model.zero_grad()
         sum(losses.values()).backward()
-    rename = SOURCES[1].rename
+    rename = mmdetection_table(official_branches(ours.bbox_head)).to_ours
     grads = {name: p.grad for name, p in ours.named_parameters()}
     for name, parameter in theirs.named_parameters():
         grad = grads[rename(name)]

@@ -1,5 +1,5 @@
-"""The deconvolution neck and the pyramid neck: sizes, names, starts, aggregation by hand, the
-original's outputs, backbones that fit and such that do not."""
+"""The deconvolution neck and the pyramid neck: sizes, names, initialization, aggregation by hand,
+the original's outputs, backbones that fit and some that do not."""
 import math
 import re
 import warnings
@@ -8,7 +8,6 @@ import pytest
 import torch
 from mmdet.models.backbones import RegNet, ResNet, ResNeXt, SwinTransformer
 from mmdet.models.necks import CTResNetNeck as TheirNeck
-from mmengine.registry import DefaultScope
 from parity_weights import assert_equals_official, seeded_input, seeded_state_dict
 from torch import nn
 from torch.nn import functional as F
@@ -18,14 +17,9 @@ from mmdet_centernet.models.layers import DCNv2
 from mmdet_centernet.models.necks import CTResNetNeck, DLAUp
 from mmdet_centernet.models.necks.upsample import fill_bilinear
 
-# Feature maps as a backbone gives them for an image of these sides.
+pytestmark = pytest.mark.usefixtures('mmdet_scope')
+# Feature maps as a backbone returns them for an image of these sides.
 SIDES = 97, 131
-
-
-@pytest.fixture(autouse=True)
-def mmdet_scope():
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        yield
 
 
 def make_features(channels, strides, batch=2, sides=SIDES, seed=0):
@@ -43,15 +37,16 @@ def make(neck_type, **options):
 
 
 def assert_all_learn(neck, features):
-    """Every parameter has a gradient that is not zero."""
+    """Check that every parameter gets a gradient that is not zero, and drop them again."""
     sum(out.square().sum() for out in neck(features)).backward()
     for name, parameter in neck.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all() and parameter.grad.abs().max() > 0, name
+        parameter.grad = None
 
 
 def weight_slowly(size):
-    """Bilinear weights for upsampling by size / 2: one tap after the other."""
+    """Return bilinear weights for upsampling by size / 2: one tap after the other."""
     factor = size // 2
     taps = torch.zeros(size, size)
     for y in range(size):
@@ -63,7 +58,7 @@ def weight_slowly(size):
 
 
 @pytest.mark.parametrize('factor', [2, 4, 8])
-def test_bilinear_start_upsamples(factor):
+def test_fill_bilinear_upsamples(factor):
     """Equal to bilinear interpolation wherever all pixels it needs are in the image."""
     deconv = nn.ConvTranspose2d(
         3, 3, 2 * factor, stride=factor, padding=factor // 2, groups=3, bias=False)
@@ -79,8 +74,8 @@ def test_bilinear_start_upsamples(factor):
     torch.testing.assert_close(up[inner], expected[inner])
 
 
-def test_bilinear_start_of_dense_deconvolutions():
-    """The first kernel of each input channel, as MMDetection and the original have it."""
+def test_deconvolution_neck_starts_dense_deconvolutions_bilinear():
+    """The first kernel of each input channel, as in MMDetection and the original."""
     neck = make(CTResNetNeck, in_channels=6, num_deconv_filters=(5,), num_deconv_kernels=(4,))
     weight = neck.deconv_layers[1].conv.weight
     for kernel in weight[:, 0]:
@@ -89,7 +84,7 @@ def test_bilinear_start_of_dense_deconvolutions():
 
 
 @pytest.mark.parametrize('use_dcn', [True, False], ids=['dcn', 'plain'])
-def test_necks_start_bilinear_and_the_rest_random(use_dcn):
+def test_pyramid_neck_starts_deconvolutions_bilinear_and_the_rest_random(use_dcn):
     neck = make(
         DLAUp, in_channels=(4, 6, 8), in_strides=(4, 8, 16), use_dcn=use_dcn)
     deconvs = [m for m in neck.modules() if isinstance(m, nn.ConvTranspose2d)]
@@ -105,7 +100,7 @@ def test_necks_start_bilinear_and_the_rest_random(use_dcn):
 
 
 @pytest.mark.parametrize('use_dcn', [True, False], ids=['dcn', 'plain'])
-def test_deconvolution_neck(use_dcn):
+def test_deconvolution_neck_doubles_the_last_feature(use_dcn):
     """Only the last feature counts; each step doubles its sides."""
     neck = make(
         CTResNetNeck, in_channels=16, num_deconv_filters=(8, 6, 4),
@@ -127,39 +122,41 @@ def test_deconvolution_neck_has_the_parameters_of_mmdet(use_dcn):
         name: value.shape for name, value in other.state_dict().items()}
 
 
-def test_deconvolution_neck_with_lengths_that_differ():
+def test_deconvolution_neck_refuses_lengths_that_differ():
     with pytest.raises(ValueError, match=r'\(8, 4\).*\(4,\).*one entry per step'):
         CTResNetNeck(in_channels=16, num_deconv_filters=(8, 4), num_deconv_kernels=(4,))
 
 
-@pytest.mark.parametrize('use_dcn', [True, False], ids=['dcn', 'plain'])
-@pytest.mark.parametrize('channels', [None, (4, 4, 6, 5)], ids=['own widths', 'narrowed'])
 @pytest.mark.parametrize(
     'strides', [(4, 8), (4, 16), (4, 8, 16), (8, 16, 32), (4, 8, 16, 32), (2, 8, 16, 32)], ids=str)
-def test_pyramid_neck(strides, channels, use_dcn):
-    """Width and sides of the finest map, odd ones included; everything takes part."""
+def test_pyramid_neck_returns_the_finest_map(strides):
+    """Its width and sides, odd ones included; everything takes part. With own widths and
+    narrowed, with and without deformable convolutions."""
     in_channels = (6, 4, 8, 3)[:len(strides)]
-    neck = make(
-        DLAUp, in_channels=in_channels, in_strides=strides, use_dcn=use_dcn,
-        channels=channels and channels[:len(strides)])
-    assert any(isinstance(m, DCNv2) for m in neck.modules()) == use_dcn
     features = make_features(in_channels, strides)
-    out, = neck(features)
-    assert out.shape == (2, (channels or in_channels)[0], *features[0].shape[2:])
-    assert_all_learn(neck, features)
+    for channels in (None, (4, 4, 6, 5)[:len(strides)]):
+        for use_dcn in (True, False):
+            neck = make(DLAUp, in_channels=in_channels, in_strides=strides, use_dcn=use_dcn,
+                        channels=channels)
+            case = channels, use_dcn
+            assert any(isinstance(m, DCNv2) for m in neck.modules()) == use_dcn, case
+            out, = neck(features)
+            assert out.shape == (
+                2, (channels or in_channels)[0], *features[0].shape[2:]), case
+            assert_all_learn(neck, features)
 
 
 def fuse_slowly(stage, number, coarse, fine):
-    """Project, upsample, add, node, on the modules of one step of an aggregation."""
+    """Project, upsample, add and convolve, by the modules of one step of an aggregation."""
     up = stage.upsamples[number](stage.projections[number](coarse))
     return stage.nodes[number](up[:, :, :fine.shape[2], :fine.shape[3]] + fine)
 
 
 @pytest.mark.parametrize('use_dcn', [True, False], ids=['dcn', 'plain'])
 @pytest.mark.parametrize('channels', [None, (4, 4, 6, 5)], ids=['own widths', 'narrowed'])
-def test_aggregation_written_out(channels, use_dcn):
+def test_pyramid_neck_equals_its_aggregation_written_out(channels, use_dcn):
     """Objects as Points with DLA-34: three rounds over strides 4 to 32, then a last one over
-    what these have made of strides 4, 8 and 16."""
+    their results of strides 4, 8 and 16."""
     in_channels, strides = (6, 4, 8, 3), (4, 8, 16, 32)
     neck = make(
         DLAUp, in_channels=in_channels, in_strides=strides, channels=channels, use_dcn=use_dcn
@@ -175,7 +172,7 @@ def test_aggregation_written_out(channels, use_dcn):
         first, second, third = neck.rounds
         # Strides 16 and 32 to one map of stride 16.
         a16 = fuse_slowly(first, 0, x32, x16)
-        # Strides 8 and 16, and what the round before has made of the coarsest, to stride 8.
+        # Strides 8 and 16, and the result of the round before of the coarsest, to stride 8.
         b8 = fuse_slowly(second, 0, x16, x8)
         c8 = fuse_slowly(second, 1, a16, b8)
         # The same again to stride 4.
@@ -190,7 +187,7 @@ def test_aggregation_written_out(channels, use_dcn):
     assert all(up.stride[0] == 2 for stage in neck.rounds for up in stage.upsamples)
 
 
-def test_pyramid_neck_leaves_the_features_alone():
+def test_pyramid_neck_does_not_change_the_features():
     features = make_features((6, 4, 8), (4, 8, 16))
     before = [x.clone() for x in features]
     make(DLAUp, in_channels=(6, 4, 8), in_strides=(4, 8, 16), use_dcn=False)(features)
@@ -201,40 +198,40 @@ def test_pyramid_neck_leaves_the_features_alone():
     ('options', 'words'),
     [(dict(in_channels=(8, 16), in_strides=(4, 8, 16)), 'one entry per feature map'),
      (dict(in_channels=(8, 16), in_strides=(4, 8), channels=(8,)), 'one entry per feature map'),
-     (dict(in_channels=(8,), in_strides=(4,)), 'two at least'),
+     (dict(in_channels=(8,), in_strides=(4,)), 'at least two'),
      (dict(in_channels=(8, 16), in_strides=(4, 12)), r'\(4, 12\)'),
      (dict(in_channels=(8, 16), in_strides=(4, 4)), 'even multiple'),
      (dict(in_channels=(8, 16), in_strides=(4, 6)), 'even multiple'),
      (dict(in_channels=(8, 16), in_strides=(8, 4)), 'even multiple')],
     ids=lambda value: None if isinstance(value, str) else str(tuple(value.values())))
-def test_pyramid_neck_with_bad_arguments(options, words):
+def test_pyramid_neck_refuses(options, words):
     with pytest.raises(ValueError, match=words):
         DLAUp(**options)
 
 
-@pytest.mark.parametrize('use_dcn', [True, False], ids=['dcn', 'plain'])
-@pytest.mark.parametrize('conv_bias', [True, False], ids=['bias', 'no bias'])
 @pytest.mark.parametrize(
     ('neck_type', 'options'),
     [(CTResNetNeck, dict(in_channels=8, num_deconv_filters=(6, 4), num_deconv_kernels=(4, 4))),
      (DLAUp, dict(in_channels=(4, 6, 8), in_strides=(4, 8, 16)))],
     ids=['deconvolutions', 'pyramid'])
-def test_bias_of_convolutions(neck_type, options, conv_bias, use_dcn):
-    """Of the 3x3 convolutions alone; nobody is warned of it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        neck = make(neck_type, **options, conv_bias=conv_bias, use_dcn=use_dcn)
-    kinds = {True: DCNv2, False: nn.Conv2d}
-    convs = [m for m in neck.modules() if isinstance(m, kinds[use_dcn])]
-    assert convs
-    if not use_dcn:
-        assert all(conv.kernel_size == (3, 3) for conv in convs)
-    assert {conv.bias is not None for conv in convs} == {conv_bias}
-    deconvs = [m for m in neck.modules() if isinstance(m, nn.ConvTranspose2d)]
-    assert all(deconv.bias is None for deconv in deconvs)
+def test_conv_bias_is_that_of_3x3_convolutions_alone(neck_type, options):
+    """And nobody is warned of it."""
+    for use_dcn, kind in ((True, DCNv2), (False, nn.Conv2d)):
+        for conv_bias in (True, False):
+            with warnings.catch_warnings():
+                warnings.simplefilter('error')
+                neck = make(neck_type, **options, conv_bias=conv_bias, use_dcn=use_dcn)
+            case = use_dcn, conv_bias
+            convs = [m for m in neck.modules() if isinstance(m, kind)]
+            assert convs, case
+            if not use_dcn:
+                assert all(conv.kernel_size == (3, 3) for conv in convs)
+            assert {conv.bias is not None for conv in convs} == {conv_bias}, case
+            deconvs = [m for m in neck.modules() if isinstance(m, nn.ConvTranspose2d)]
+            assert all(deconv.bias is None for deconv in deconvs), case
 
 
-def test_deconvolutions_alone():
+def test_deconvolution_neck_without_convolutions_equals_its_definition():
     """Three deconvolutions in a row, which start near zero."""
     neck = make(
         CTResNetNeck, in_channels=16, num_deconv_filters=(64, 32, 32),
@@ -246,7 +243,7 @@ def test_deconvolutions_alone():
     for layer in neck.deconv_layers:
         assert isinstance(layer.conv, nn.ConvTranspose2d)
         assert layer.conv.weight.std().item() == pytest.approx(0.001, rel=0.05)
-        # By its meaning: zeros between the cells, and a convolution with the turned kernel.
+        # By definition: zeros between the cells, and a convolution with the rotated kernel.
         spread = torch.zeros(2, x.shape[1], 2 * x.shape[2] - 1, 2 * x.shape[3] - 1)
         spread[..., ::2, ::2] = x
         kernel = layer.conv.weight.flip(2, 3).transpose(0, 1)
@@ -268,7 +265,7 @@ def test_deconvolution_neck_equals_the_original(arch, options):
     """ResNet-18 and its neck on the original's weights give the original's outputs."""
     state = seeded_state_dict(f'ctdet/{arch}')
     neck = CTResNetNeck(in_channels=512, num_deconv_kernels=(4, 4, 4), **options).eval()
-    # There: one list of convolution, norm and ReLU, convolution, norm and ReLU.
+    # The original has one list of convolution, norm and ReLU, convolution, norm and ReLU.
     theirs = {}
     for name, value in state.items():
         if name.startswith('deconv_layers.'):
@@ -306,8 +303,8 @@ BACKBONES = {
 
 
 @pytest.mark.parametrize('name', BACKBONES)
-def test_backbones_of_mmdet(name):
-    """Of four features the one neck takes the last, the other all; sides need not be even."""
+def test_necks_take_backbones_of_mmdet(name):
+    """Of four features one neck takes the last, the other all; sides need not be even."""
     make_backbone, channels = BACKBONES[name]
     features = make_backbone()(torch.randn(1, 3, 77, 110))
     deconvolutions = CTResNetNeck(
@@ -317,13 +314,14 @@ def test_backbones_of_mmdet(name):
     assert pyramid(features)[0].shape == (1, channels[0], 20, 28)
 
 
-def test_one_feature_of_a_backbone():
+def test_deconvolution_neck_takes_one_feature():
     features = ResNet(18, out_indices=(3,))(torch.randn(1, 3, 64, 96))
     neck = CTResNetNeck(in_channels=512, num_deconv_filters=(8,), num_deconv_kernels=(4,))
     assert neck(features)[0].shape == (1, 8, 4, 6)
 
 
 def assert_one_sentence(error, *words):
+    """Check that an error message is one sentence that contains some words."""
     sentence = str(error.value)
     for word in words:
         assert word in sentence
@@ -332,21 +330,21 @@ def assert_one_sentence(error, *words):
 
 @pytest.mark.parametrize(
     ('channels', 'strides', 'words'),
-    [((4, 6), (4, 8), ('gives 2 feature', '(4, 6)', 'takes 3', '(4, 6, 8)', 'out_indices')),
-     ((4, 6, 8, 9), (4, 8, 16, 32), ('gives 4 feature', 'takes 3')),
+    [((4, 6), (4, 8), ('outputs 2 feature', '(4, 6)', 'needs 3', '(4, 6, 8)', 'out_indices')),
+     ((4, 6, 8, 9), (4, 8, 16, 32), ('outputs 4 feature', 'needs 3')),
      ((4, 6, 9), (4, 8, 16), ('(4, 6, 9)', '(4, 6, 8)', 'in_channels')),
      ((4, 6, 8), (4, 8, 8), ('(13, 17)', '(7, 9)', '(4, 8, 16)', 'in_strides')),
      ((4, 6, 8), (4, 8, 32), ('(4, 5)', '(7, 9)', 'pad_size_divisor')),
      ((4, 6, 8), (4, 9, 16), ('(11, 15)', '(13, 17)'))],
     ids=['too few', 'too many', 'channels', 'finer', 'coarser', 'rounded down'])
-def test_pyramid_neck_with_features_that_do_not_fit(channels, strides, words):
+def test_pyramid_neck_refuses_features_that_do_not_fit(channels, strides, words):
     neck = DLAUp(in_channels=(4, 6, 8), in_strides=(4, 8, 16), use_dcn=False)
     with pytest.raises(UserError) as error:
         neck(make_features(channels, strides))
     assert_one_sentence(error, 'DLAUp', *words)
 
 
-def test_deconvolution_neck_with_channels_that_do_not_fit():
+def test_deconvolution_neck_refuses_channels_that_do_not_fit():
     neck = CTResNetNeck(in_channels=512, num_deconv_filters=(8,), num_deconv_kernels=(4,))
     with pytest.raises(UserError) as error:
         neck(make_features((512, 2048), (16, 32)))

@@ -192,7 +192,7 @@ def test_lint_finds_reads():
 
 
 def test_hot_paths_read_only_where_allowed():
-    """What the meta device cannot show: branches that are not taken there."""
+    """Lint branches that are not taken on the meta device."""
     package = Path(mmdet_centernet.__file__).parent
     found = {
         (path.name, function, what)

@@ -17,7 +17,6 @@ from parity_weights import FOLDER, assert_equals_official, seeded_input, seeded_
 from reference.networks import bubbliiiing_slowly
 
 from mmdet_centernet.checkpoints.convert import convert, write_checkpoint
-from mmdet_centernet.checkpoints.parameter_names import BRANCHES
 from mmdet_centernet.models.properties import Box
 from mmdet_centernet.models.test_time_augs import CenterNetTTAModel
 
@@ -110,7 +109,7 @@ def test_outputs_equal_the_originals(entry, official):
     _, model = official(entry)
     with torch.no_grad():
         outputs = model(seeded_input(), mode='tensor')[0][-1]
-    theirs = {ours: name for name, ours in BRANCHES.items()}
+    theirs = {name: branch.official_name for name, branch in model.bbox_head.branches.items()}
     assert_equals_official({theirs[name]: value for name, value in outputs.items()}, entry)
 
 

@@ -1,9 +1,9 @@
-"""Suppression of one image's detections, each class by itself."""
+"""Suppression of one image's detections, class by class."""
 import pytest
 import torch
 
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.models.task_modules.suppression import suppress
+from mmdet_centernet.models.layers.suppression import suppress
 from mmdet_centernet.ops.boxes import nms, soft_nms
 
 NMS = dict(type='nms', iou_threshold=0.5)
@@ -21,7 +21,7 @@ def detections(count=40, seed=0):
 
 
 def class_by_class(boxes, scores, labels, choose):
-    """``choose(boxes, scores)`` -> (new scores, indices), for one class after the other."""
+    """Apply ``choose(boxes, scores)`` -> (new scores, indices) to one class after the other."""
     parts = []
     for label in labels.unique():
         own = (labels == label).nonzero().flatten()
@@ -31,7 +31,7 @@ def class_by_class(boxes, scores, labels, choose):
 
 
 @pytest.mark.parametrize('cfg', [NMS, SOFT_NMS], ids=['nms', 'soft_nms'])
-def test_equals_one_class_after_the_other(cfg):
+def test_suppress_equals_one_class_after_the_other(cfg):
     boxes, scores, labels = detections()
     assert boxes.min() < 0  # detections may reach out of the image
     options = {key: value for key, value in cfg.items() if key != 'type'}
@@ -51,7 +51,7 @@ def test_equals_one_class_after_the_other(cfg):
         assert torch.equal(fewer, got[:7])
 
 
-def test_classes_stay_apart_beyond_the_edges():
+def test_suppress_keeps_classes_apart_beyond_the_edges():
     """mmcv shifts the next class by 601 px, which would put its box onto the first one."""
     boxes = torch.tensor([[590., 590., 600., 600.], [-11., -11., -1., -1.]])
     _, kept = suppress(boxes, torch.tensor([0.9, 0.8]), torch.tensor([0, 1]), NMS)
@@ -59,7 +59,7 @@ def test_classes_stay_apart_beyond_the_edges():
 
 
 @pytest.mark.parametrize('cfg', [NMS, SOFT_NMS], ids=['nms', 'soft_nms'])
-def test_all_classes_as_one(cfg):
+def test_suppress_takes_all_classes_as_one_if_asked(cfg):
     boxes, scores, labels = detections(seed=1)
     found = suppress(boxes, scores, labels, dict(cfg, class_agnostic=True))
     expected = suppress(boxes, scores, torch.zeros_like(labels), cfg)
@@ -68,7 +68,7 @@ def test_all_classes_as_one(cfg):
 
 
 @pytest.mark.parametrize('cfg', [NMS, SOFT_NMS], ids=['nms', 'soft_nms'])
-def test_nothing_to_suppress(cfg):
+def test_suppress_without_detections(cfg):
     scores, kept = suppress(*(x[:0] for x in detections()), cfg)
     assert scores.shape == kept.shape == (0, ) and kept.dtype == torch.int64
 
@@ -77,6 +77,6 @@ def test_nothing_to_suppress(cfg):
     (dict(iou_threshold=0.5), 'has type None'),
     (dict(type='soft_nms', iou_thr=0.5), 'no option iou_thr'),
     (dict(type='soft_nmm'), "has type 'soft_nmm'")])
-def test_config_that_cannot_be(cfg, words):
+def test_suppress_refuses(cfg, words):
     with pytest.raises(UserError, match=words):
         suppress(*detections(), cfg)

@@ -1,4 +1,4 @@
-"""Centre and scale warps against slow references, and the way back."""
+"""Center and scale warps against slow references, and the way back."""
 import cv2
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ def test_fit_zoom_may_look_at_the_width_alone():
 @given(width=sides, height=sides, mask=st.sampled_from([31, 127]), scale=st.floats(0.3, 2))
 def test_padding_shifts_the_middle_pixel_to_the_middle(width, height, mask, scale):
     if min(width, height) * scale < 1:
-        with pytest.raises(ValueError, match='nothing left at the scale'):
+        with pytest.raises(ValueError, match='no pixels left at the scale'):
             pad_warp((width, height), mask, scale)
         return
     scaled, matrix, out_size = pad_warp((width, height), mask, scale)
@@ -115,11 +115,11 @@ def test_fitting_brings_the_middle_to_the_middle():
     # As wide as the output; as much sticks out above as below.
     _, matrix, _ = fit_warp((100, 80), (50, 20), 'width')
     np.testing.assert_allclose(matrix, [[.5, 0, 0], [0, .5, -10], [0, 0, 1]])
-    with pytest.raises(ValueError, match='3 x 400 px has nothing left at the scale 0.25'):
+    with pytest.raises(ValueError, match='3 x 400 px has no pixels left at the scale 0.25'):
         fit_warp((3, 400), (64, 64), scale=.25)
 
 
-def test_flip_mirrors_pixel_centers():
+def test_flip_warp_flips_pixel_centers():
     np.testing.assert_array_equal(
         warp_points([[0, 5], [9, 5], [4.5, 0]], flip_warp(10)), [[9, 5], [0, 5], [4.5, 0]])
 
@@ -146,6 +146,6 @@ def test_boxes_are_the_hull_of_their_corners(boxes, angle):
 
 
 @pytest.mark.parametrize('empty', [np.zeros((0, 4)), np.zeros((0, 4), np.float32)])
-def test_no_boxes(empty):
+def test_warps_without_boxes(empty):
     assert warp_boxes(empty, np.eye(3)).shape == (0, 4)
     assert warp_points(np.zeros((0, 2)), np.eye(3)).shape == (0, 2)

@@ -1,17 +1,18 @@
-"""Cameras, boxes in space and their angles against slow loops, and as properties."""
+"""Cameras, 3D boxes, their angles and depths against loops, and by what holds for all."""
 import math
 
 import numpy as np
 import pytest
 import torch
-from camera_reference import angle_between, corners_slowly, project_slowly, unproject_slowly
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.camera import angle_between, corners_slowly, project_slowly, unproject_slowly
 
 from mmdet_centernet.ops.camera import (
     alpha_to_rotation_y,
     box_centers,
     box_corners,
+    depth_of,
     project,
     rotation_y_to_alpha,
     unproject,
@@ -19,14 +20,14 @@ from mmdet_centernet.ops.camera import (
     wrap_angle,
 )
 
-# A busy machine is no failure.
+# A busy machine is not a failure.
 unhurried = settings(deadline=None)
 angles = st.floats(-30, 30)
 
 
 @st.composite
 def cameras(draw):
-    """A camera [3, 4] like KITTI's beside the frame's origin, its image scaled and shifted."""
+    """Draw a camera [3, 4] like KITTI's, next to the origin, whose image is scaled and shifted."""
     focal = draw(st.floats(300, 2500))
     camera = torch.tensor([
         [focal, 0, draw(st.floats(100, 1500)), draw(st.floats(-400, 400))],
@@ -40,7 +41,7 @@ def cameras(draw):
 
 points_in_front = st.lists(
     st.tuples(st.floats(-60, 60), st.floats(-5, 5), st.floats(0.5, 120)), max_size=5)
-boxes_in_space = st.lists(st.tuples(
+boxes_3d = st.lists(st.tuples(
     st.floats(-60, 60), st.floats(-5, 5), st.floats(1, 100), st.floats(0.3, 5),
     st.floats(0.3, 5), st.floats(0.3, 20), angles), max_size=4)
 
@@ -73,7 +74,7 @@ def test_unproject_inverts_project(camera, points):
 
 @unhurried
 @given(camera=cameras(), points=points_in_front, skew=st.floats(-50, 50))
-def test_a_skew_camera_is_inverted_too(camera, points, skew):
+def test_unproject_inverts_a_skew_camera(camera, points, skew):
     camera[0, 1] = skew
     points = table(points, 3)
     pixels = project(points, camera)
@@ -83,8 +84,8 @@ def test_a_skew_camera_is_inverted_too(camera, points, skew):
         assert pixel == pytest.approx(project_slowly(point, camera.tolist()), rel=1e-9, abs=1e-7)
 
 
-def test_kittis_own_camera_in_float32():
-    """A thousandth of a metre at 80 m takes no float64."""
+def test_unproject_inverts_kittis_camera_in_float32():
+    """A millimeter at 80 m does not need float64."""
     camera = torch.tensor([[721.5377, 0, 609.5593, 44.85728], [0, 721.5377, 172.854, 0.2163791],
                            [0, 0, 1, 0.002745884]])
     points = torch.tensor([[-30.0, 1.6, 80], [0.5, 0.9, 4], [25, -1, 50]])
@@ -94,7 +95,7 @@ def test_kittis_own_camera_in_float32():
 
 @unhurried
 @given(angle=st.floats(-1e3, 1e3), dtype=st.sampled_from([torch.float32, torch.float64]))
-def test_wrapped_angles(angle, dtype):
+def test_wrap_angle_equals_loop(angle, dtype):
     angle = torch.tensor([angle], dtype=dtype)
     wrapped = wrap_angle(angle)
     assert wrapped.dtype == dtype
@@ -105,8 +106,8 @@ def test_wrapped_angles(angle, dtype):
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 @pytest.mark.parametrize('turns', range(-5, 6, 2))
-def test_borders_of_the_angles(turns, dtype):
-    """pi is no float32: the nearest is larger than pi, and no angle here."""
+def test_wrap_angle_at_the_borders(turns, dtype):
+    """pi is not a float32: the nearest is larger than pi, and not an angle here."""
     at = torch.tensor(turns * math.pi, dtype=dtype)
     angles = [at]
     for direction in (-math.inf, math.inf):
@@ -122,7 +123,7 @@ def test_borders_of_the_angles(turns, dtype):
             1e-6 * abs(turns) if dtype == torch.float32 else 1e-14 * abs(turns))
 
 
-def test_angles_inside_stay():
+def test_wrap_angle_keeps_angles_inside():
     inside = torch.linspace(-3.1415, 3.1415, 1001, dtype=torch.float64)
     torch.testing.assert_close(wrap_angle(inside), inside, rtol=0, atol=1e-15)
     assert wrap_angle(torch.tensor(float('nan'))).isnan()
@@ -131,7 +132,7 @@ def test_angles_inside_stay():
 @unhurried
 @given(camera=cameras(), alpha=st.floats(-math.pi, math.pi), u=st.floats(-500, 3000),
        dtype=st.sampled_from([torch.float32, torch.float64]))
-def test_alpha_and_rotation_y(camera, alpha, u, dtype):
+def test_alpha_to_rotation_y_and_back(camera, alpha, u, dtype):
     cam2img, us = camera.to(dtype), torch.tensor([u], dtype=dtype)
     ray = math.atan2(u - camera[0, 2], camera[0, 0])
     exactly = 1e-12 if dtype == torch.float64 else 1e-5
@@ -144,11 +145,11 @@ def test_alpha_and_rotation_y(camera, alpha, u, dtype):
     assert angle_between(back.item(), alpha) < exactly
 
 
-def test_what_is_seen_from_behind_is_so_wherever_it_stands():
+def test_alpha_of_an_object_seen_from_behind_does_not_depend_on_its_position():
     """An object that faces along the ray to it has alpha = -pi / 2, also at the image's border."""
     camera = torch.tensor([[700.0, 0, 600, 0], [0, 700, 180, 0], [0, 0, 1, 0]])
     for x, z in ((0.0, 10.0), (8.0, 10.0), (-8.0, 10.0)):
-        away = -math.atan2(z, x)  # turned by it, the length points from the camera away
+        away = -math.atan2(z, x)  # rotated by it, the length points away from the camera
         u = project(torch.tensor([[x, 0, z]]), camera)[:, 0]
         corners = box_corners(torch.tensor([x, 1, z, 1.5, 1.5, 4, away]))
         front, back = corners[[0, 1, 4, 5]].norm(dim=1), corners[[2, 3, 6, 7]].norm(dim=1)
@@ -158,8 +159,8 @@ def test_what_is_seen_from_behind_is_so_wherever_it_stands():
 
 
 @unhurried
-@given(boxes=boxes_in_space)
-def test_corners_and_centres_equal_loop(boxes):
+@given(boxes=boxes_3d)
+def test_corners_and_centers_equal_loop(boxes):
     tensor = table(boxes, 7)
     expected = table([corners_slowly(box) for box in boxes], 24).view(-1, 8, 3)
     torch.testing.assert_close(box_corners(tensor), expected, rtol=0, atol=1e-9)
@@ -168,10 +169,10 @@ def test_corners_and_centres_equal_loop(boxes):
 
 
 @unhurried
-@given(boxes=boxes_in_space)
-def test_boxes_are_rigid(boxes):
-    """Edges are as long as the dimensions say however the box is turned, its bottom stands at y
-    and its middle is the centre."""
+@given(boxes=boxes_3d)
+def test_corners_are_those_of_a_rigid_box(boxes):
+    """Edges are as long as the dimensions, however the box is rotated; its bottom is at y and its
+    middle is the center."""
     tensor = table(boxes, 7)
     corners = box_corners(tensor)
     for box, points in zip(boxes, corners):
@@ -191,7 +192,7 @@ def test_boxes_are_rigid(boxes):
     torch.testing.assert_close(corners.mean(dim=-2), box_centers(tensor), rtol=0, atol=1e-9)
 
 
-def test_a_turn_by_a_quarter_points_towards_the_camera():
+def test_corners_of_a_box_rotated_by_90_degrees():
     """As in KITTI: from x to the right by -pi / 2 to z ahead, by pi / 2 to the camera."""
     for angle, front in ((0.0, (7, 10)), (-math.pi / 2, (5, 12)), (math.pi / 2, (5, 8)),
                          (-math.pi, (3, 10))):
@@ -201,7 +202,7 @@ def test_a_turn_by_a_quarter_points_towards_the_camera():
 
 
 @pytest.mark.parametrize('batch', [(), (3, ), (2, 3)], ids=str)
-def test_batches(batch):
+def test_batches_equal_one_by_one(batch):
     """A camera for each leading dimension's points; one camera serves all."""
     generator = torch.Generator().manual_seed(0)
 
@@ -240,7 +241,7 @@ def test_batches(batch):
 
 
 @pytest.mark.parametrize('batch', [(), (2, )], ids=str)
-def test_nothing(batch):
+def test_no_points_and_no_boxes(batch):
     camera = torch.eye(3, 4).expand(*batch, 3, 4)
     empty = torch.zeros(*batch, 0, 3)
     assert project(empty, camera).shape == (*batch, 0, 2)
@@ -250,3 +251,21 @@ def test_nothing(batch):
     assert box_corners(boxes).shape == (*batch, 0, 8, 3)
     assert box_centers(boxes).shape == (*batch, 0, 3)
     assert wrap_angle(torch.zeros(0)).shape == (0, )
+
+
+def test_depth_is_the_papers():
+    output = torch.linspace(-4.5, 4, 50, dtype=torch.float64)
+    expected = 1 / torch.sigmoid(output) - 1
+    torch.testing.assert_close(depth_of(output).double(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_depth_of_any_output_is_finite():
+    """Also in half precision, and with a finite gradient."""
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        for value in (-1e4, -100.0, 100.0, 1e4):
+            output = torch.tensor([value], dtype=dtype, requires_grad=True)
+            depth = depth_of(output)
+            depth.sum().backward()
+            assert depth.dtype == torch.float32, (dtype, value)
+            assert 0 <= depth.item() <= 1e6 * (1 + 1e-6), (dtype, value)
+            assert torch.isfinite(output.grad).all(), (dtype, value)

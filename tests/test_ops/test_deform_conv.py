@@ -15,7 +15,7 @@ from mmdet_centernet.ops.deform_conv import (
 
 
 def bilinear(plane, y, x):
-    """Value of a plane at (y, x), zero outside."""
+    """Return the value of a plane at (y, x), zero outside."""
     height, width = plane.shape
     y0, x0 = int(np.floor(y)), int(np.floor(x))
     value = 0.0
@@ -84,24 +84,18 @@ def make(size=(5, 7), kernel=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1,
     return tensors, (stride, padding, dilation, groups, deform_groups)
 
 
-@pytest.mark.parametrize('workspace', [None, 3000, 1], ids=['whole', 'some taps', 'each tap'])
 @pytest.mark.parametrize('case', CASES)
-def test_equals_loop(case, workspace, monkeypatch):
-    """However the work is cut."""
-    if workspace is not None:
+def test_equals_loop(case, monkeypatch):
+    """However the work is cut, and from standard operators."""
+    tensors, settings = make(**CASES[case])
+    expected = deform_conv_slowly(*(t if t is None else t.numpy() for t in tensors), *settings)
+    got = {'standard operators': _with_grid_sample(*tensors, *settings),
+           'whole': modulated_deform_conv2d(*tensors, *settings)}
+    for workspace in (3000, 1):  # some taps, each tap
         monkeypatch.setattr(deform_conv, 'WORKSPACE', workspace)
-    tensors, settings = make(**CASES[case])
-    expected = deform_conv_slowly(*(t if t is None else t.numpy() for t in tensors), *settings)
-    got = modulated_deform_conv2d(*tensors, *settings)
-    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize('case', CASES)
-def test_standard_operators_equal_loop(case):
-    tensors, settings = make(**CASES[case])
-    expected = deform_conv_slowly(*(t if t is None else t.numpy() for t in tensors), *settings)
-    got = _with_grid_sample(*tensors, *settings)
-    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-9, atol=1e-9)
+        got[workspace] = modulated_deform_conv2d(*tensors, *settings)
+    for name, value in got.items():
+        np.testing.assert_allclose(value.numpy(), expected, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 def gradients(function, tensors, settings):
@@ -111,21 +105,21 @@ def gradients(function, tensors, settings):
     return torch.autograd.grad(out, inputs, torch.randn(out.shape, dtype=out.dtype))
 
 
-@pytest.mark.parametrize('workspace', [None, 1], ids=['whole', 'each tap'])
 @pytest.mark.parametrize('case', CASES)
-def test_gradients_equal_those_of_standard_operators(case, workspace, monkeypatch):
-    if workspace is not None:
-        monkeypatch.setattr(deform_conv, 'WORKSPACE', workspace)
+def test_gradients_equal_those_of_standard_operators(case, monkeypatch):
+    """Of the whole at once, and of each tap."""
     tensors, settings = make(**CASES[case])
     expected = gradients(_with_grid_sample, tensors, settings)
-    for got, want in zip(
-            gradients(modulated_deform_conv2d, tensors, settings), expected, strict=True):
-        torch.testing.assert_close(got, want)
+    for workspace in (deform_conv.WORKSPACE, 1):
+        monkeypatch.setattr(deform_conv, 'WORKSPACE', workspace)
+        for got, want in zip(
+                gradients(modulated_deform_conv2d, tensors, settings), expected, strict=True):
+            torch.testing.assert_close(got, want)
 
 
 def test_offsets_of_zero_have_gradients():
-    """Layers begin so, where bilinear reading has kinks: the slope towards the right counts,
-    as in the compiled kernels."""
+    """Layers start there, where bilinear interpolation has kinks: the slope towards the right
+    counts, as in the compiled kernels."""
     (x, offset, *others), settings = make()
     offset = torch.zeros_like(offset).requires_grad_()
     step = torch.rand_like(offset) * 1e-6
@@ -151,7 +145,7 @@ def test_gradients():
 
 
 def peak_bytes(function):
-    """The most that is allocated at a time while a function runs, and its result."""
+    """Return the most that is allocated at a time while a function runs, and its result."""
     with profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as run:
         result = function()
     events = [e for e in run.profiler.kineto_results.events() if e.name() == '[memory]']
@@ -180,7 +174,7 @@ def test_memory_is_bounded(settings, monkeypatch):
 
 
 def test_operator_is_well_formed():
-    """For compilers: its shapes and strides foretold, its gradient registered."""
+    """For compilers: its shapes and strides are predicted, its gradient registered."""
     (x, offset, mask, weight, bias), settings = make(size=(5, 1), channels=8, outs=6)
     inputs = [t.requires_grad_() for t in (x, offset, mask, weight, bias)]
     torch.library.opcheck(
@@ -212,7 +206,7 @@ def test_autocast_computes_in_its_type():
         assert (found - want).abs().mean() < 0.03 * want.abs().mean()
 
 
-def test_offsets_that_are_no_numbers_do_not_crash():
+def test_offsets_that_are_not_numbers_do_not_crash():
     (x, offset, mask, weight, bias), settings = make()
     offset[0, 0, 2, 3] = torch.nan
     offset[0, 1, 1, 1] = torch.inf
@@ -245,7 +239,7 @@ def test_wrong_shapes_are_named():
 
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 def test_layout_is_that_of_the_input(layout):
-    """Code around it may view what it gets, as around a convolution."""
+    """Code around it may view the result, as that of a convolution."""
     x = torch.randn(2, 4, 5, 6).contiguous(memory_format=layout)
     out = modulated_deform_conv2d(
         x, torch.zeros(2, 18, 5, 6), torch.ones(2, 9, 5, 6), torch.randn(3, 4, 3, 3),

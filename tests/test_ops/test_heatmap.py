@@ -1,32 +1,23 @@
-"""Drawing, finding and reading peaks against loops in float64."""
+"""Drawing, finding and reading peaks, and counting boxes, against loops in float64."""
 import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.heatmap import draw_slowly, nearest_peaks_slowly, owners_slowly, peaks_slowly
 
 from mmdet_centernet.ops.heatmap import (
+    cell_positions,
+    count_boxes,
     draw_center_heatmap,
     draw_sparse_heatmap,
     find_cell_owners,
+    find_nearest_peaks,
     find_peaks,
     gather_cells,
     local_maximum,
 )
-
-
-def draw_slowly(centers, radii, labels, num_classes, feat_size):
-    height, width = feat_size
-    heatmap = torch.zeros(num_classes, height, width, dtype=torch.float64)
-    for (cx, cy), radius, label in zip(centers.tolist(), radii.tolist(), labels.tolist()):
-        sigma = (2 * radius + 1) / 6
-        for y in range(height):
-            for x in range(width):
-                if abs(x - cx) <= radius and abs(y - cy) <= radius:
-                    value = math.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * sigma**2))
-                    heatmap[label, y, x] = max(float(heatmap[label, y, x]), value)
-    return heatmap
 
 
 @st.composite
@@ -44,9 +35,11 @@ def scenes(draw):
 
 @settings(deadline=None, max_examples=60)
 @given(scenes())
-def test_draw_equals_loop(scene):
+def test_draw_center_heatmap_equals_loop(scene):
     centers, radii, labels, feat_size = scene
-    expected = draw_slowly(centers, radii, labels, 3, feat_size)
+    expected = torch.zeros(3, *feat_size, dtype=torch.float64)
+    for (x, y), radius, label in zip(centers.tolist(), radii.tolist(), labels.tolist()):
+        draw_slowly(expected[label], x, y, radius)
     drawn = draw_center_heatmap(centers, radii, labels, 3, feat_size)
     assert drawn.dtype == torch.float32
     torch.testing.assert_close(drawn.double(), expected, rtol=1e-5, atol=1e-7)
@@ -56,7 +49,7 @@ def test_draw_equals_loop(scene):
 
 @settings(deadline=None, max_examples=40)
 @given(scenes(), st.integers(9, 12))
-def test_known_bound_draws_the_same(scene, bound):
+def test_draw_sparse_heatmap_with_a_bound_is_the_same(scene, bound):
     """The form for devices that must not be waited for equals the one for CPUs."""
     centers, radii, labels, (height, width) = scene
     shape = (1, 3, height, width)
@@ -68,7 +61,7 @@ def test_known_bound_draws_the_same(scene, bound):
 
 @settings(deadline=None, max_examples=40)
 @given(scenes())
-def test_sparse_entries_describe_the_dense_map(scene):
+def test_sparse_heatmap_describes_the_dense_map(scene):
     centers, radii, labels, (height, width) = scene
     sparse = draw_sparse_heatmap(centers, radii, labels, (1, 3, height, width))
     dense = sparse.to_dense().view(-1)
@@ -78,7 +71,7 @@ def test_sparse_entries_describe_the_dense_map(scene):
     assert sparse.num_peaks() == (dense == 1).sum()
 
 
-def test_objects_of_radius_minus_one_are_not_drawn():
+def test_draw_sparse_heatmap_leaves_out_a_radius_of_minus_one():
     centers = torch.tensor([[2, 1], [4, 3]])
     radii = torch.tensor([-1, 1])
     for bound in (None, 3):
@@ -88,7 +81,7 @@ def test_objects_of_radius_minus_one_are_not_drawn():
         assert dense[0, 0, 3, 4] == 1
 
 
-def test_fractional_centers_and_radii_are_floored():
+def test_draw_center_heatmap_floors_centers_and_radii():
     one = draw_center_heatmap(
         torch.tensor([[3.7, 1.2]]), torch.tensor([1.9]), torch.tensor([0]), 1, (4, 6))
     two = draw_center_heatmap(
@@ -106,7 +99,7 @@ def test_fractional_centers_and_radii_are_floored():
         ([[1.0, 2.0]], [1], [2], ['labels[0]', '2 classes']),
     ],
 )
-def test_draw_names_the_bad_item(centers, radii, labels, words):
+def test_draw_center_heatmap_names_the_bad_item(centers, radii, labels, words):
     with pytest.raises(ValueError) as error:
         draw_center_heatmap(
             torch.tensor(centers), torch.tensor(radii), torch.tensor(labels), 2, (9, 13))
@@ -122,19 +115,6 @@ def test_local_maximum_equals_max_pool(kernel, size):
     assert torch.equal(local_maximum(heatmap, kernel), pooled)
 
 
-def peaks_slowly(heatmap, kernel):
-    """All (score, label, cell), best first."""
-    classes, height, width = heatmap.shape
-    half, found = kernel // 2, []
-    for c in range(classes):
-        for y in range(height):
-            for x in range(width):
-                window = heatmap[c, max(0, y - half):y + half + 1, max(0, x - half):x + half + 1]
-                if heatmap[c, y, x] >= window.max():
-                    found.append((float(heatmap[c, y, x]), c, y * width + x))
-    return sorted(found, reverse=True)
-
-
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize(('size', 'topk'), [((5, 8), 4), ((9, 6), 20), ((1, 7), 3), ((4, 4), 1)])
 def test_find_peaks_equals_loop(size, topk, channels_last):
@@ -143,7 +123,8 @@ def test_find_peaks_equals_loop(size, topk, channels_last):
     given_map = heatmap.to(memory_format=torch.channels_last) if channels_last else heatmap
     scores, cells, labels = find_peaks(given_map, topk)
     for image in range(3):
-        expected = peaks_slowly(heatmap[image], 3)[:topk]
+        expected = [(score, label, y * size[1] + x)
+                    for score, label, x, y in peaks_slowly(heatmap[image])[:topk]]
         got = list(zip(scores[image].tolist(), labels[image].tolist(), cells[image].tolist()))
         assert [g for g in got if g[0] > -math.inf] == expected
 
@@ -182,7 +163,7 @@ def test_gather_cells_equals_loop():
 
 @pytest.mark.parametrize('bound', [None, 9])
 @pytest.mark.parametrize('count', [0, 1, 25])
-def test_cell_owners_equal_loop(count, bound):
+def test_find_cell_owners_equals_loop(count, bound):
     """Of equal Gaussians the last object's; objects of radius -1 own nothing."""
     torch.manual_seed(count)
     batch, height, width = 2, 11, 17
@@ -194,14 +175,11 @@ def test_cell_owners_equal_loop(count, bound):
         centers[2], radii[2], images[2] = centers[1], radii[1].clamp(min=2), images[1]
         radii[1] = radii[2]
     expected = {}
-    for n in range(count):
-        (cx, cy), r = centers[n].tolist(), int(radii[n])
-        for y in range(max(cy - r, 0), min(cy + r + 1, height)):
-            for x in range(max(cx - r, 0), min(cx + r + 1, width)):
-                value = math.exp(-((x - cx) ** 2 + (y - cy) ** 2) * 18 / (2 * r + 1) ** 2)
-                place = (int(images[n]) * height + y) * width + x
-                if value >= expected.get(place, (0, 0))[0] - 1e-9:
-                    expected[place] = value, n
+    for image in range(batch):
+        mine = (images == image).nonzero().flatten()
+        cells = owners_slowly(centers[mine].tolist(), radii[mine].tolist(), (height, width))
+        for (y, x), (value, index) in cells.items():
+            expected[(image * height + y) * width + x] = value, int(mine[index])
     owners = find_cell_owners(centers, radii, images, (height, width), bound)
     counted = owners.value > 0
     found = {
@@ -213,3 +191,72 @@ def test_cell_owners_equal_loop(count, bound):
     for place, (value, owner) in expected.items():
         assert found[place][0] == pytest.approx(value, rel=1e-5)
         assert found[place][1] == owner
+
+
+def test_cell_positions_equals_loop():
+    cells = torch.randint(0, 7 * 13, (2, 3, 4), generator=torch.Generator().manual_seed(0))
+    positions = cell_positions(cells, 13)
+    assert positions.shape == (2, 3, 4, 2) and positions.dtype == torch.int64
+    for cell, (x, y) in zip(cells.flatten().tolist(), positions.view(-1, 2).tolist()):
+        assert (y, x) == divmod(cell, 13)
+
+
+@st.composite
+def box_scenes(draw):
+    """Boxes inside a map, some up to its far edge, some of them not valid."""
+    batch, classes = draw(st.integers(1, 2)), draw(st.integers(1, 3))
+    height, width = draw(st.integers(1, 7)), draw(st.integers(1, 9))
+    boxes = []
+    for _ in range(draw(st.integers(0, 6))):
+        xs = sorted(draw(st.integers(0, 4 * width)) / 4 for _ in range(2))
+        ys = sorted(draw(st.integers(0, 4 * height)) / 4 for _ in range(2))
+        boxes.append((xs[0], ys[0], xs[1], ys[1], draw(st.integers(0, batch * classes - 1)),
+                      draw(st.booleans())))
+    return boxes, (batch, classes, height, width)
+
+
+@settings(deadline=None, max_examples=60)
+@given(box_scenes())
+def test_count_boxes_equals_loop(scene):
+    boxes, shape = scene
+    expected = torch.zeros(shape, dtype=torch.int32).view(-1, *shape[2:])
+    for x1, y1, x2, y2, plane, valid in boxes:
+        for y in range(int(y1), min(int(y2), shape[2] - 1) + 1):
+            for x in range(int(x1), min(int(x2), shape[3] - 1) + 1):
+                expected[plane, y, x] += valid
+    counts = count_boxes(
+        torch.tensor([each[:4] for each in boxes]).view(-1, 4),
+        torch.tensor([each[4] for each in boxes], dtype=torch.int64),
+        torch.tensor([each[5] for each in boxes], dtype=torch.bool), shape)
+    assert counts.dtype == torch.int32
+    assert torch.equal(counts, expected.flatten())
+
+
+@pytest.mark.parametrize('min_score', [-1.0, 0.5, 2.0])
+def test_find_nearest_peaks_equals_loop(min_score):
+    """Where no peak scores enough the distance is infinite."""
+    torch.manual_seed(0)
+    points, peaks = torch.rand(2, 6, 3, 2) * 20, torch.rand(2, 3, 5, 2) * 20
+    scores = torch.rand(2, 3, 5)
+    nearest, found_scores, distances = find_nearest_peaks(points, peaks, scores, min_score)
+    assert nearest.shape == (2, 6, 3, 2) and found_scores.shape == distances.shape == (2, 6, 3)
+    for b in range(2):
+        for n in range(6):
+            for k in range(3):
+                candidates = [(*xy, score) for xy, score in zip(
+                    peaks[b, k].tolist(), scores[b, k].tolist())]
+                best = nearest_peaks_slowly(points[b, n, k].tolist(), candidates, min_score)
+                if best is None:
+                    assert distances[b, n, k] == math.inf
+                    continue
+                distance, index = best
+                assert float(distances[b, n, k]) == pytest.approx(distance, rel=1e-5)
+                assert torch.equal(nearest[b, n, k], peaks[b, k, index])
+                assert found_scores[b, n, k] == scores[b, k, index]
+    assert (min_score == 2) == bool(distances.isinf().all())
+
+
+def test_find_nearest_peaks_of_no_points():
+    nearest, scores, distances = find_nearest_peaks(
+        torch.zeros(2, 0, 3, 2), torch.rand(2, 3, 5, 2), torch.rand(2, 3, 5), 0.1)
+    assert nearest.shape == (2, 0, 3, 2) and scores.shape == distances.shape == (2, 0, 3)

@@ -1,4 +1,5 @@
-"""NMS and overlaps against loops, against mmcv's recorded answers, and against what is here."""
+"""NMS and overlaps against loops, recorded answers of mmcv, and installed libraries."""
+import itertools
 import json
 import sys
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from reference.boxes import nms_slowly, overlap_slowly
 
 from mmdet_centernet.ops import boxes as boxes_module
 from mmdet_centernet.ops.boxes import box_overlaps, nms
@@ -16,23 +18,9 @@ from mmdet_centernet.ops.boxes import box_overlaps, nms
 RECORDED = json.loads((Path(__file__).parents[1] / 'data' / 'mmcv_ops.json').read_text())
 
 
-def overlap_by_hand(first, second, offset, mode='iou'):
-    """One pair, one operation after the other, in float32 as mmcv's kernel does it."""
-    first, second, offset = map(np.float32, (first, second, offset))
-    width = max(min(first[2], second[2]) - max(first[0], second[0]) + offset, np.float32(0))
-    height = max(min(first[3], second[3]) - max(first[1], second[1]) + offset, np.float32(0))
-    areas = [(box[2] - box[0] + offset) * (box[3] - box[1] + offset) for box in (first, second)]
-    inter = width * height
-    with np.errstate(invalid='ignore', divide='ignore'):
-        return inter / (areas[0] + areas[1] - inter if mode == 'iou' else areas[0])
-
-
 def nms_by_loops(boxes, scores, iou_threshold, offset):
-    kept = []
-    for index in sorted(range(len(boxes)), key=lambda i: -scores[i].item()):
-        overlaps = [overlap_by_hand(boxes[i].numpy(), boxes[index].numpy(), offset) for i in kept]
-        if not any(overlap > np.float32(iou_threshold) for overlap in overlaps):
-            kept.append(index)
+    kept = nms_slowly(
+        boxes.tolist(), scores.tolist(), iou_threshold, offset, number=np.float32)
     return torch.tensor(kept, dtype=torch.int64)
 
 
@@ -63,30 +51,32 @@ def coarse_boxes(count, generator, smallest=0):
 
 
 @pytest.mark.parametrize('reference', REFERENCES)
-@pytest.mark.parametrize('offset', [0, 1])
-@pytest.mark.parametrize('iou_threshold', [0., 0.25, 0.5, 0.6, 0.7, 1.])
-def test_nms_equals_references_ties_included(reference, iou_threshold, offset):
-    generator = torch.Generator().manual_seed(int(100 * iou_threshold) + offset)
-    for count in (0, 1, 2, 7, 20, 33):
-        boxes = coarse_boxes(count, generator)
-        scores = torch.randint(0, 4, (count, ), generator=generator) / 3
-        expected = REFERENCES[reference](boxes, scores, iou_threshold, offset)
-        actual = nms(boxes, scores, iou_threshold, offset)
-        assert actual.dtype == torch.int64
-        assert actual.tolist() == expected.tolist()
+def test_nms_equals_references_including_ties(reference):
+    for iou_threshold, offset in itertools.product((0., 0.25, 0.5, 0.6, 0.7, 1.), (0, 1)):
+        generator = torch.Generator().manual_seed(int(100 * iou_threshold) + offset)
+        for count in (0, 1, 2, 7, 20, 33):
+            boxes = coarse_boxes(count, generator)
+            scores = torch.randint(0, 4, (count, ), generator=generator) / 3
+            expected = REFERENCES[reference](boxes, scores, iou_threshold, offset)
+            actual = nms(boxes, scores, iou_threshold, offset)
+            case = iou_threshold, offset, count
+            assert actual.dtype == torch.int64, case
+            assert actual.tolist() == expected.tolist(), case
 
 
-@pytest.mark.parametrize('case', range(len(RECORDED)))
-def test_nms_and_overlaps_equal_mmcvs_recorded_answers(case):
-    case = RECORDED[case]
-    boxes, scores = torch.tensor(case['boxes']).view(-1, 4), torch.tensor(case['scores'])
-    assert nms(boxes, scores, case['iou_threshold'], case['offset']).tolist() == case['nms']
-    for mode, expected in zip(('iou', 'iof'), case['overlaps']):
-        overlaps = box_overlaps(boxes, boxes, mode, offset=case['offset'])
-        assert torch.equal(overlaps, torch.tensor(expected).view(len(boxes), len(boxes)))
+def test_nms_and_overlaps_equal_recorded_answers_of_mmcv():
+    assert len(RECORDED) == 60
+    for number, case in enumerate(RECORDED):
+        boxes, scores = torch.tensor(case['boxes']).view(-1, 4), torch.tensor(case['scores'])
+        kept = nms(boxes, scores, case['iou_threshold'], case['offset'])
+        assert kept.tolist() == case['nms'], number
+        for mode, expected in zip(('iou', 'iof'), case['overlaps']):
+            overlaps = box_overlaps(boxes, boxes, mode, offset=case['offset'])
+            assert torch.equal(
+                overlaps, torch.tensor(expected).view(len(boxes), len(boxes))), (number, mode)
 
 
-def test_blocks_change_nothing(monkeypatch):
+def test_nms_by_blocks_is_the_same(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     boxes = coarse_boxes(200, generator)
     scores = torch.randint(0, 9, (200, ), generator=generator) / 8
@@ -96,15 +86,15 @@ def test_blocks_change_nothing(monkeypatch):
         assert torch.equal(nms(boxes, scores, 0.4), whole)
 
 
-def test_a_chain_of_suppressions_is_resolved_in_order():
-    # Each box overlaps only its neighbours, so every other one stays.
+def test_nms_resolves_a_chain_of_suppressions_in_order():
+    # Each box overlaps only its neighbors, so every other one stays.
     left = torch.arange(50.)
     boxes = torch.stack((left, torch.zeros(50), left + 2, torch.ones(50)), 1)
     assert nms(boxes, torch.arange(50., 0, -1), 0.2).tolist() == list(range(0, 50, 2))
 
 
 @given(st.integers(0, 30), st.floats(0, 1), st.integers(0, 2**31 - 1))
-def test_what_nms_leaves_is_free_of_overlaps_and_what_it_drops_is_covered(count, threshold, seed):
+def test_nms_keeps_no_overlaps_and_drops_only_what_is_covered(count, threshold, seed):
     generator = torch.Generator().manual_seed(seed)
     boxes = coarse_boxes(count, generator, smallest=1)
     scores = torch.rand(count, generator=generator)
@@ -118,7 +108,7 @@ def test_what_nms_leaves_is_free_of_overlaps_and_what_it_drops_is_covered(count,
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
-def test_other_precisions(dtype):
+def test_nms_in_other_precisions(dtype):
     boxes = torch.tensor([[0, 0, 300, 300], [0, 0, 300, 290], [400, 0, 500, 300]], dtype=dtype)
     scores = torch.tensor([0.5, 0.75, 0.25], dtype=dtype)
     assert nms(boxes, scores, 0.5).tolist() == [1, 2]
@@ -130,7 +120,8 @@ def test_overlaps_equal_loops(mode, offset):
     generator = torch.Generator().manual_seed(4)
     first, second = coarse_boxes(6, generator), coarse_boxes(9, generator)
     expected = torch.tensor([
-        [overlap_by_hand(a.numpy(), b.numpy(), offset, mode) for b in second] for a in first])
+        [overlap_slowly(a.numpy(), b.numpy(), offset, mode, np.float32) for b in second]
+        for a in first])
     overlaps = box_overlaps(first, second, mode, offset=offset)
     torch.testing.assert_close(overlaps, expected, rtol=0, atol=0, equal_nan=True)
     aligned = box_overlaps(first, second[:6], mode, aligned=True, offset=offset)
@@ -144,7 +135,7 @@ def test_overlaps_of_nothing():
     assert box_overlaps(none, none, aligned=True).shape == (0, )
 
 
-def test_overlaps_refuse_what_they_do_not_know():
+def test_overlaps_refuse_unknown_modes_and_counts():
     boxes = torch.rand(3, 4)
     with pytest.raises(ValueError, match="mode is 'giou'"):
         box_overlaps(boxes, boxes, mode='giou')

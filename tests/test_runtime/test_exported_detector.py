@@ -1,10 +1,10 @@
-"""Exported models: what goes in, what comes back, what is said when they cannot run."""
+"""Exported models: their inputs, their results, and the errors when they cannot run."""
 import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from mono3d_project import camera
 from mmdet_centernet.apis import ExportedDetector
 from mmdet_centernet.datasets.transforms import PackMono3DInputs
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.io.inputs import IMAGE_ENDINGS
+from mmdet_centernet.io.inputs import IMAGE_EXTENSIONS
 from mmdet_centernet.models.dense_heads import (
     CenterNetHead,
     CenterNetMono3DHead,
@@ -31,6 +31,7 @@ from mmdet_centernet.models.dense_heads import (
 from mmdet_centernet.ops.boxes import nms
 from mmdet_centernet.runtime import backends
 from mmdet_centernet.runtime.detector import nms_by_config
+from mmdet_centernet.runtime.metadata import FORMAT
 
 TASKS = ('detection', 'pose', 'mono3d')
 PAD = dict(type='CenterPad', pad_mask=31, pad_value=[0, 0, 0], scale=1.0)
@@ -63,7 +64,7 @@ def picture(height=40, width=50, seed=0):
 
 
 class Spy:
-    """In place of a runtime: keeps what it is fed with."""
+    """Runtime that keeps what it is fed with."""
 
     def __init__(self, detector):
         self.runtime, self.feeds = detector._runtime, []
@@ -75,7 +76,7 @@ class Spy:
 
 @pytest.fixture
 def spied(monkeypatch):
-    """Keeps what a detector's model is fed with."""
+    """Return a function that keeps what a detector's model is fed with."""
     def spy(detector):
         watched = Spy(detector)
         monkeypatch.setattr(detector, '_runtime', watched)
@@ -123,8 +124,8 @@ for name in ('CenterNetInferencer', 'cli'):
 """
 
 
-def test_without_torch(folder):
-    """Neither for itself nor within anything that it imports."""
+def test_detector_without_torch(folder):
+    """Neither torch nor OpenMMLab is imported, also not by what is imported."""
     work = folder / 'without'
     work.mkdir()
     for task in TASKS:
@@ -138,16 +139,17 @@ def test_without_torch(folder):
     assert done.returncode == 0, done.stderr
     assert json.loads((work / 'out/preds/image.json').read_text())['labels'] == [1, 0, 1]
     lines = done.stdout.splitlines()
-    wanted = ['UserError return_vis and pictures in out_dir',
+    wanted = ['UserError return_vis and drawn images in out_dir',
               'UserError return_datasamples need torch, which is not installed',
-              'UserError return_vis and pictures', 'UserError the model needs torch, which is',
+              'UserError return_vis and drawn images',
+              'UserError the model needs torch, which is',
               'ImportError mmdet_centernet needs torch', 'ImportError mmdet_centernet needs torch']
     assert len(lines) == len(wanted), lines
     for line, words in zip(lines, wanted):
         assert line.startswith(words)
 
 
-# What goes in.
+# Inputs.
 
 @pytest.mark.parametrize('options', [
     dict(PAD), dict(PAD, pad_mask=127, pad_value=[1, 2, 3]), dict(PAD, scale=0.7),
@@ -159,7 +161,7 @@ def test_without_torch(folder):
     dict(type='Resize', size=[64, 96], backend='pillow', interpolation='bicubic'),
 ], ids=lambda options: options['type'])
 @pytest.mark.parametrize('size', [(41, 67), (120, 30)])
-def test_images_are_prepared_as_by_the_pipeline(folder, options, size):
+def test_prepare_equals_the_pipeline(folder, options, size):
     init_default_scope('mmdet')
     detector = probe(folder, 'mono3d', transform=options)
     image = picture(*size)
@@ -176,7 +178,7 @@ def test_images_are_prepared_as_by_the_pipeline(folder, options, size):
     found = detector.prepare(image, camera())
     wanted = expected['inputs'].permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(found.image[:wanted.shape[0], :wanted.shape[1]], wanted)
-    # What is too small gets a wider border.
+    # An input that is too small gets a wider border.
     assert found.image.shape == (*(max(side, 64) for side in wanted.shape[:2]), 3)
     for rest in (found.image[wanted.shape[0]:], found.image[:, wanted.shape[1]:]):
         assert (rest == options.get('pad_value', 0)).all()
@@ -187,7 +189,7 @@ def test_images_are_prepared_as_by_the_pipeline(folder, options, size):
 
 
 @pytest.mark.parametrize('to_rgb', [True, False])
-def test_normalised_and_padded_as_by_the_data_preprocessor(folder, spied, to_rgb):
+def test_float_inputs_equal_the_data_preprocessor(folder, spied, to_rgb):
     kind = dict(kind='float', mean=[10.5, 20, 30], std=[50.5, 60, 70], to_rgb=to_rgb)
     transform = dict(type='CenterPad', pad_mask=7, pad_value=[0, 0, 0], scale=1.0)
     detector = probe(folder, kind='float', input=kind, transform=transform, divisor=16)
@@ -203,7 +205,7 @@ def test_normalised_and_padded_as_by_the_data_preprocessor(folder, spied, to_rgb
     np.testing.assert_allclose(feeds[0]['image'], expected.numpy(), rtol=0, atol=1e-5)
 
 
-def test_values_as_they_are_without_mean(folder, spied):
+def test_float_inputs_without_mean(folder, spied):
     kind = dict(kind='float', mean=None, std=None, to_rgb=False)
     detector = probe(folder, kind='float', input=kind)
     feeds = spied(detector)
@@ -212,7 +214,7 @@ def test_values_as_they_are_without_mean(folder, spied):
     np.testing.assert_array_equal(feeds[0]['image'][0, :, 1:, 1:], image.transpose(2, 0, 1))
 
 
-def test_sizes_of_their_own_where_nothing_can_be_padded(folder, spied):
+def test_uint8_images_of_different_sizes_are_not_padded(folder, spied):
     detector = probe(folder)
     feeds = spied(detector)
     images = [picture(*size, seed=n) for n, size in enumerate(((50, 60), (70, 60), (51, 59)))]
@@ -223,7 +225,7 @@ def test_sizes_of_their_own_where_nothing_can_be_padded(folder, spied):
 
 
 @pytest.mark.parametrize('batch_size, chunks', [(1, 3), (3, 2), (5, 2), (6, 1), (100, 1)])
-def test_a_fixed_batch_is_filled_up(folder, spied, batch_size, chunks):
+def test_fixed_batch_is_filled_up(folder, spied, batch_size, chunks):
     detector = probe(folder, batch=3)
     images = [picture(50, 60, seed) for seed in range(4)] + [picture(70, 60)]
     one_by_one = probe(folder)(images)['predictions']
@@ -265,13 +267,13 @@ def test_cameras_reach_the_model(folder):
     lambda path: np.dstack([cv2.imread(path), np.full((40, 50), 7, np.uint8)]),
 ], ids=['str', 'Path', 'list', 'tuple', 'array', 'list of array', 'fortran', 'reversed',
         'alpha'])
-def test_every_way_to_give_an_image(detector, folder, give):
+def test_images_of_every_kind(detector, folder, give):
     path = str(folder / 'given.png')
     cv2.imwrite(path, picture())
     assert detector(give(path)) == detector(path)
 
 
-def test_grey_and_folders(detector, folder):
+def test_images_in_gray_and_in_folders(detector, folder):
     work = folder / 'several'
     work.mkdir()
     grey = picture()[..., 0]
@@ -284,10 +286,10 @@ def test_grey_and_folders(detector, folder):
     found = detector(work)['predictions']
     assert found == [detector(work / name)['predictions'][0]
                      for name in ('a.jpg', 'b.PNG', 'c.bmp')]
-    assert IMAGE_ENDINGS == IMG_EXTENSIONS
+    assert IMAGE_EXTENSIONS == IMG_EXTENSIONS
 
 
-# What comes back.
+# Results.
 
 HEADS = dict(detection=CenterNetHead, pose=CenterNetPoseHead, mono3d=CenterNetMono3DHead)
 TEST_CFGS = [
@@ -300,7 +302,7 @@ TEST_CFGS = [
     *((task, cfg) for task in TASKS for cfg in TEST_CFGS),
     ('mono3d', dict(shift_sizes=True)), ('mono3d', dict(shift_sizes=True, clip_boxes=True))],
     ids=str)
-def test_back_to_the_image_as_the_head_does(folder, task, cfg):
+def test_finish_equals_the_head(folder, task, cfg):
     rng = np.random.default_rng(0)
     count = 60
     corner = rng.uniform(-20, 80, (count, 2))
@@ -317,13 +319,15 @@ def test_back_to_the_image_as_the_head_does(folder, task, cfg):
     decoded = {name: values if name == 'labels' else values.astype(np.float32)
                for name, values in decoded.items()}
     cfg = {**probe_model.metadata()['test_cfg'], **cfg}
-    detector = probe(folder, task, test_cfg=cfg, transform=dict(
-        type='CenterResize', size=[96, 64], fit='whole', pad_value=[0, 0, 0], scale=1.0))
+    head = HEADS[task](num_classes=2, test_cfg=cfg, in_channels=8, feat_channels=8)
+    detector = probe(
+        folder, task, test_cfg=cfg, properties=[each.describe() for each in head.properties],
+        transform=dict(
+            type='CenterResize', size=[96, 64], fit='whole', pad_value=[0, 0, 0], scale=1.0))
     sample = detector.prepare(picture(120, 77), camera() if task == 'mono3d' else None)
     found = detector._finish(decoded, sample)
-    head = HEADS[task](num_classes=2, test_cfg=cfg, in_channels=8, feat_channels=8)
     tensors = {name: torch.from_numpy(values)[None] for name, values in decoded.items()}
-    head.coder.decode = lambda **_: SimpleNamespace(_asdict=lambda: dict(tensors))
+    head.decode = lambda output, inputs: dict(tensors)
     expected, = head.predict_by_feat(
         [dict(heatmap=torch.zeros(1, 2, 4, 4))],
         [dict(homography_matrix=sample.homography, ori_shape=(120, 77), cam2img=camera())])
@@ -336,7 +340,7 @@ def test_back_to_the_image_as_the_head_does(folder, task, cfg):
 
 
 @pytest.mark.parametrize('agnostic', [False, True])
-def test_suppression_equals_the_torch_one(agnostic):
+def test_nms_by_config_equals_torch(agnostic):
     rng = np.random.default_rng(1)
     for count in (0, 1, 2, 80):
         corner = rng.integers(0, 20, (count, 2))
@@ -350,7 +354,7 @@ def test_suppression_equals_the_torch_one(agnostic):
         assert kept.tolist() == expected.tolist() and kept.dtype == np.int64
 
 
-def test_an_overlap_of_the_threshold_itself_stays():
+def test_nms_by_config_keeps_an_overlap_equal_to_the_threshold():
     boxes = np.array([[0, 0, 2, 1], [0, 0, 1, 1]], np.float32)
     for threshold, left in ((0.5, [0, 1]), (0.49, [0])):
         assert nms_by_config(boxes, np.ones(2), np.zeros(2), dict(
@@ -366,7 +370,7 @@ def test_clip_boxes(folder):
         np.testing.assert_array_equal(boxes[wanted], boxes[False].clip(0, (12, 10, 12, 10)))
 
 
-def test_every_runtime_and_way_of_its_file(folder):
+def test_predictions_of_every_runtime(folder):
     image = picture()
     one = probe_model.write(folder / 'one.xml')
     expected = ExportedDetector(one.with_suffix('.onnx'))(image)['predictions'][0]
@@ -432,7 +436,7 @@ def test_torch_archive(folder):
     np.testing.assert_allclose(found['scores'], expected['scores'], rtol=1e-6)
 
 
-def test_samples_hold_what_the_dictionaries_do(folder):
+def test_data_samples_equal_dictionaries(folder):
     cv2.imwrite(str(folder / 'sample.png'), picture(40, 60))
     for task in TASKS:
         detector = probe(folder, task)
@@ -448,7 +452,7 @@ def test_samples_hold_what_the_dictionaries_do(folder):
 
 
 @pytest.mark.parametrize('task', TASKS)
-def test_pictures_and_files(folder, task):
+def test_drawn_images_and_files(folder, task):
     detector = probe(folder, task)
     options = dict(cam2img=camera()) if task == 'mono3d' else {}
     image = np.full((64, 96, 3), 250, np.uint8)
@@ -479,7 +483,7 @@ def test_pictures_and_files(folder, task):
     assert (out / 'preds/3.json').exists() and (out / 'preds/4.json').exists()
 
 
-def test_joints_are_drawn_above_their_threshold(folder):
+def test_kpt_thr_selects_drawn_keypoints(folder):
     detector = probe(folder, 'pose')
     image = np.full((63, 95, 3), 250, np.uint8)
     pictures = [detector(image, return_vis=True, kpt_thr=thr)['visualization'][0]
@@ -498,7 +502,7 @@ def test_printing_and_progress(model, detector, folder, capsys):
     assert 'Inference' in text and '100%' in text
 
 
-def test_names(folder, detector):
+def test_dataset_meta(folder, detector):
     assert detector.dataset_meta == dict(
         classes=('square', 'disc'), palette=[(250, 10, 20), (0, 130, 240)])
     meta = probe(folder, 'pose').dataset_meta
@@ -506,18 +510,18 @@ def test_names(folder, detector):
     assert meta['skeleton_links'] == [(0, 1)] and meta['classes'] == ('square', 'disc')
 
 
-# What cannot be.
+# Errors.
 
 def says(words, call, *args, **options):
     with pytest.raises(UserError, match=words) as error:
         call(*args, **options)
-    assert '\n' not in str(error.value) and not str(error.value).endswith('.')
+    assert '\n' not in str(error.value)
 
 
-def test_files_that_are_no_exported_models(folder, model):
+def test_files_that_are_not_exported_models(folder, model):
     says(r'nowhere\.onnx does not exist', ExportedDetector, folder / 'nowhere.onnx')
     (folder / 'weights.pth').write_bytes(b'x')
-    says(r'weights\.pth ends in \.pth: exported models are \*\.onnx, .*'
+    says(r'weights\.pth has the extension \.pth, but exported models are \*\.onnx, .*'
          r'tools/deployment/export\.py',
          ExportedDetector, folder / 'weights.pth')
     says(r'bare\.onnx does not say .* tools/deployment/export\.py', ExportedDetector,
@@ -526,10 +530,10 @@ def test_files_that_are_no_exported_models(folder, model):
          probe_model.write(folder / 'bare.xml', text=''))
     for text in ('{', '[]', '{"a": 1}'):
         says('does not say', ExportedDetector, probe_model.write(folder / 'odd.onnx', text=text))
-    newer = json.dumps(probe_model.metadata(format=2, version='9.1'))
+    newer = json.dumps(probe_model.metadata(format=FORMAT + 1, version='9.1'))
     says(r'newer\.onnx was exported by version 9\.1', ExportedDetector,
          probe_model.write(folder / 'newer.onnx', text=newer))
-    says('was exported with --raw, so it puts out heat maps', probe, folder, raw=True)
+    says('was exported with --raw, so it outputs heatmaps', probe, folder, raw=True)
     (folder / 'cut.onnx').write_bytes(model.read_bytes()[:200])
     says(r'ONNX Runtime [\d.]+ cannot load .*cut\.onnx: ', ExportedDetector, folder / 'cut.onnx')
     says(r'OpenVINO [\d.]+ cannot load .*cut\.onnx: ', ExportedDetector, folder / 'cut.onnx',
@@ -538,35 +542,35 @@ def test_files_that_are_no_exported_models(folder, model):
     (folder / 'text.bin').write_bytes(b'')
     says(r'OpenVINO [\d.]+ cannot load .*text\.xml: ', ExportedDetector, folder / 'text.xml')
     (folder / 'cut.pt2').write_bytes(b'PK')
-    says(r'cut\.pt2 is no archive of torch\.export', ExportedDetector, folder / 'cut.pt2')
+    says(r'cut\.pt2 is not an archive of torch\.export', ExportedDetector, folder / 'cut.pt2')
     lone = probe_model.write(folder / 'lone.xml')
     lone.with_suffix('.bin').unlink()
     says(r'its weights in .*lone\.bin, which does not exist', ExportedDetector, lone)
 
 
 @pytest.mark.parametrize('options, words', [
-    (dict(backend='tensorrt'), "backend='tensorrt' is unknown: it is one of onnxruntime, openv"),
+    (dict(backend='tensorrt'), "backend='tensorrt' is unknown: give one of onnxruntime, openv"),
     (dict(backend='torch'), r"backend='torch' reads \.pt2, not .*model\.onnx"),
     (dict(threads=0), 'threads=0 must be a whole number of at least 1'),
     (dict(threads=1.5), r'threads=1\.5 must be'),
     (dict(device='gpu'), "device='gpu' is unknown: give 'cpu', 'cuda' or 'cuda:1'"),
-    (dict(device='cuda:1'), r"this ONNX Runtime [\d.]+ has .*CPUExecutionProvider only: use 'cp"),
-    (dict(device='cuda', backend='openvino'), "none of openvino's: give 'cpu' or 'gpu'"),
-    (dict(device='gpu', backend='openvino'), 'but OpenVINO finds CPU only'),
-    (dict(precision='float32'), 'is a choice of openvino: onnxruntime computes as the model'),
-    (dict(precision='int8', backend='openvino'), "'int8' is none of float32, bfloat16"),
-    (dict(tta='ms'), "tta='ms' is not what exported models do"),
-    (dict(tta='flip'), r'does not see images mirrored: export it with .*export\.py --flip'),
+    (dict(device='cuda:1'), r"ONNX Runtime [\d.]+ only has .*CPUExecutionProvider here: use 'cp"),
+    (dict(device='cuda', backend='openvino'), "not one of OpenVINO's: give 'cpu' or 'gpu'"),
+    (dict(device='gpu', backend='openvino'), 'but OpenVINO only finds CPU'),
+    (dict(precision='float32'), 'is only for openvino, but onnxruntime computes in'),
+    (dict(precision='int8', backend='openvino'), "'int8' is not one of float32, bfloat16"),
+    (dict(tta='ms'), "tta='ms' is not available in exported models"),
+    (dict(tta='flip'), r'does not look at flipped images: export it with .*export\.py --flip'),
 ], ids=str)
 def test_wrong_options(model, options, words):
     says(words, ExportedDetector, model, **options)
 
 
-def test_flip_that_is_there(folder):
+def test_tta_flip_of_a_flipping_model(folder):
     assert probe(folder, flip=True, options=dict(tta='flip'))(picture())['predictions']
 
 
-def test_runtimes_that_are_missing_or_too_old(folder, model, monkeypatch):
+def test_missing_and_old_runtimes(folder, model, monkeypatch):
     with monkeypatch.context() as patch:
         for name in ('onnxruntime', 'openvino'):
             patch.setitem(sys.modules, name, None)
@@ -582,7 +586,7 @@ def test_runtimes_that_are_missing_or_too_old(folder, model, monkeypatch):
         patch.setattr(onnxruntime, 'InferenceSession', Session)
         says('NOT_IMPLEMENTED : Could not find', ExportedDetector, model)
         patch.setattr(onnxruntime, '__version__', '1.24.3')
-        says(r'DeformConv, which ONNX Runtime has since 1\.25, but 1\.24\.3 is installed',
+        says(r'DeformConv, which needs ONNX Runtime 1\.25, but 1\.24\.3 is installed',
              ExportedDetector, model)
     with monkeypatch.context() as patch:
         patch.setattr(onnxruntime, 'get_available_providers',
@@ -594,13 +598,13 @@ def test_runtimes_that_are_missing_or_too_old(folder, model, monkeypatch):
         def get_property(self, *args):
             return ['FP32']
 
-    # Beside the process's own, which stays.
+    # The process keeps its own core.
     monkeypatch.setattr(backends, '_core', Core)
-    says("precision='bfloat16', but this CPU does not compute it", ExportedDetector, model,
+    says("precision='bfloat16', but this CPU does not support it", ExportedDetector, model,
          backend='openvino', precision='bfloat16')
 
 
-def test_a_broken_installation_is_told_from_none(monkeypatch, model):
+def test_broken_installation_is_reported(monkeypatch, model):
     def fail(name):
         raise ImportError('libonnxruntime.so: cannot open shared object file')
 
@@ -631,8 +635,8 @@ def test_wrong_inputs(detector, tmp_path, monkeypatch, inputs, words):
 @pytest.mark.parametrize('options, words', [
     (dict(batch_size=0), 'batch_size=0 must be a whole number of at least 1'),
     (dict(batch_size=2.5), 'batch_size=2.5'),
-    (dict(cam2img=camera()), 'finds none: leave it out'),
-    (dict(kpt_thr=0.3), 'kpt_thr is for joints, but model .* predicts none'),
+    (dict(cam2img=camera()), 'predicts none: leave it out'),
+    (dict(kpt_thr=0.3), 'kpt_thr is for keypoints, but model .* predicts none'),
     (dict(out_dir=__file__), r'\.py is a file: name a folder'),
 ])
 def test_wrong_calls(detector, options, words):
@@ -640,21 +644,21 @@ def test_wrong_calls(detector, options, words):
 
 
 @pytest.mark.parametrize('cam2img, words', [
-    (None, "finds boxes in space, which takes the images' camera: give cam2img"),
+    (None, 'predicts 3D boxes, which requires the camera matrix: give cam2img'),
     (np.eye(4), r'cam2img has the shape \(4, 4\)'),
     ([camera()] * 3, r'a list of 3 for 2 input\(s\)'),
     ([camera(), 2 * camera()], r'cam2img\[1\] has 0 at \[1, 0\]'),
     (camera() * [[-1], [1], [1]], 'both must be positive'),
-    (camera() * [[1, 1, np.nan, 1]], 'no finite numbers'),
+    (camera() * [[1, 1, np.nan, 1]], 'not finite numbers'),
     (dict(P2=1), 'is a dict that holds no matrix'),
-    (str(Path(__file__).parent), r'inputs\[0\] is an array, which no file in it is named after'),
+    (str(Path(__file__).parent), r'inputs\[0\] is an array, which has no file name'),
     ('none.txt', r'none\.txt does not exist'),
 ], ids=str)
 def test_wrong_cameras(folder, cam2img, words):
     says(words, probe(folder, 'mono3d'), [picture()] * 2, cam2img=cam2img)
 
 
-def test_inputs_that_the_model_does_not_take(folder):
+def test_images_of_wrong_size(folder):
     fixed = probe(folder, shape=[64, 64])
     assert fixed(picture(60, 40))['predictions']
     says(r'inputs\[1\] becomes an input of 96 x 64 px, but .* takes 64 x 64 px: .*--dynamic',
@@ -664,14 +668,14 @@ def test_inputs_that_the_model_does_not_take(folder):
     says(r'inputs is|inputs\[0\] is 1 x 1 px, of which the test scale 0\.5 leaves nothing',
          probe(folder, transform=dict(PAD, scale=0.5)), picture(1, 1))
     few = probe(folder, batch=2)
-    few.metadata['batch'] = 3  # a file that is not what it says
+    few.metadata = replace(few.metadata, batch=3)  # not the file's
     says(r'cannot run on 3 input\(s\) of 64 x 64 px: .* index: 0 Got: 3 Expected: 2', few,
          picture())
-    says("nms of type 'soft_nms' is not for exported models", probe(
+    says("nms of type 'soft_nms' is not available in exported models", probe(
         folder, test_cfg=dict(nms=dict(type='soft_nms'))), picture())
 
 
-def test_a_broken_image_among_others(detector, folder):
+def test_broken_image_among_others(detector, folder):
     work = folder / 'broken'
     work.mkdir()
     for name in 'abc':

@@ -1,16 +1,18 @@
-"""Graphs in the form of exported models, whose detections tell what the input was."""
+"""Graphs in the form of exported models, whose detections depend on the input in known ways."""
 import json
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from mmdet_centernet.runtime.metadata import FORMAT
+
 BOXES = np.array([[8, 4, 24, 20], [30, 10, 50, 26], [9, 5, 25, 21]], np.float32)
 SCORES = np.array([1, 0.5, 0.25], np.float32)
 LABELS = np.array([1, 0, 1], np.int64)
-#: Of pose: joints of every box; of 3D: what does not depend on the camera.
-JOINTS = np.stack((BOXES[:, :2], BOXES[:, 2:]), axis=1)
-JOINT_SCORES = np.array([[0.9, 0.2]] * 3, np.float32)
+#: Keypoints of every box of a pose model; what does not depend on the camera of a 3D model.
+KEYPOINTS = np.stack((BOXES[:, :2], BOXES[:, 2:]), axis=1)
+KEYPOINT_SCORES = np.array([[0.9, 0.2]] * 3, np.float32)
 DEPTH = np.array([10, 20, 30], np.float32)
 ALPHA = np.array([0.1, -0.2, 3], np.float32)
 
@@ -21,23 +23,26 @@ OUTPUTS = dict(
 
 
 def metadata(task='detection', kind='uint8', **changes):
-    """What such a model says of itself: any size and batch, images padded to 32 px."""
-    skeleton = None
+    """Return the metadata of such a model: any size and batch, images padded to 32 px."""
+    dataset, properties = {}, [dict(type='Box')]
     if task == 'pose':
-        skeleton = dict(num_keypoints=2, keypoint_id2name={0: 'top', 1: 'bottom'},
-                        skeleton_links=[[0, 1]], flip_pairs=[],
-                        keypoint_colors=[[255, 0, 0], [0, 255, 0]],
-                        skeleton_link_colors=[[255, 0, 255]])
+        properties.append(dict(type='Keypoints', points=['keypoints'], num_keypoints=2))
+        dataset = dict(num_keypoints=2, keypoint_id2name={0: 'top', 1: 'bottom'},
+                       skeleton_links=[[0, 1]], flip_pairs=[],
+                       keypoint_colors=[[255, 0, 0], [0, 255, 0]],
+                       skeleton_link_colors=[[255, 0, 255]])
+    elif task == 'mono3d':
+        properties.append(dict(type='Boxes3D'))
     return {**dict(
-        format=1, version='0', task=task, config='probe', classes=['square', 'disc'],
+        format=FORMAT, version='0', task=task, config='probe', classes=['square', 'disc'],
         palette=[[250, 10, 20], [0, 130, 240]], stride=4, divisor=32,
         input=dict(kind=kind, mean=[10., 20., 30.], std=[50., 60., 70.], to_rgb=True),
-        batch=None, shape=None,
+        dataset=dataset, properties=properties, batch=None, shape=None,
+        inputs=['image', 'cam2img'] if task == 'mono3d' else ['image'],
         transform=dict(type='CenterPad', pad_mask=31, pad_value=[0, 0, 0], scale=1.0),
-        test_cfg=dict(max_per_img=100, score_thr=0, clip_boxes=False, nms=None,
-                      shift_sizes=False),
+        test_cfg=dict(max_per_img=100, score_thr=0, clip_boxes=False, nms=None),
         flip=False, raw=False, outputs=list(OUTPUTS[task]), dcn=None, opset=17,
-        precision='float32', skeleton=skeleton), **changes}
+        precision='float32'), **changes}
 
 
 def write(path, task='detection', kind='uint8', text=None, **changes):
@@ -82,9 +87,9 @@ def write(path, task='detection', kind='uint8', text=None, **changes):
         LABELS=LABELS[None].astype(np.float32))
     inputs, shapes = [image], dict(bboxes=[3, 4], scores=[3], labels=[3])
     if task == 'pose':
-        nodes += [helper.make_node('Add', ['nothing', 'JOINTS'], ['keypoints']),
-                  helper.make_node('Add', ['none_box', 'JOINT_SCORES'], ['keypoint_scores'])]
-        constants.update(JOINTS=JOINTS[None], JOINT_SCORES=JOINT_SCORES[None])
+        nodes += [helper.make_node('Add', ['nothing', 'KEYPOINTS'], ['keypoints']),
+                  helper.make_node('Add', ['none_box', 'KEYPOINT_SCORES'], ['keypoint_scores'])]
+        constants.update(KEYPOINTS=KEYPOINTS[None], KEYPOINT_SCORES=KEYPOINT_SCORES[None])
         shapes.update(keypoints=[3, 2, 2], keypoint_scores=[3, 2])
     elif task == 'mono3d':
         inputs.append(helper.make_tensor_value_info('cam2img', float32, [batch, 3, 4]))

@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 
 from mmdet_centernet.checkpoints import convert
 from mmdet_centernet.checkpoints.read import read_checkpoint
-from mmdet_centernet.datasets.skeleton import COCO_SKELETON
+from mmdet_centernet.datasets.skeleton import COCO_SKELETON, parse_skeleton
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.ops.deform_conv import modulated_deform_conv2d
 
@@ -92,11 +92,12 @@ def test_names_of_mmcv_before_1_3(theirs):
     old = OrderedDict((k.replace('.conv.conv_offset.', '.conv_offset.'), v)
                       for k, v in model.state_dict().items())
     assert old.keys() != model.state_dict().keys()
-    source = convert.recognise(old)
-    assert {source.rename(k) for k in old} == {source.rename(k) for k in model.state_dict()}
+    table = convert.recognize(old).table()
+    assert {table.to_ours(k) for k in old} == {table.to_ours(k) for k in model.state_dict()}
+    assert None not in {table.to_ours(k) for k in old}
 
 
-def test_our_own_checkpoint_is_recognised_and_slimmed(tool, tmp_path, capsys):
+def test_our_own_checkpoint_is_recognized_and_slimmed(tool, tmp_path, capsys):
     config = write_config(tmp_path, use_dcn=False)
     ours = convert._build_model(Config.fromfile(config))
     torch.save(dict(state_dict={f'module.{k}': v for k, v in ours.state_dict().items()},
@@ -132,7 +133,7 @@ def test_stranger_is_refused(tool, tmp_path, capsys):
     torch.save({'layer1.0.conv1.weight': torch.zeros(1)}, tmp_path / 'src.pth')
     assert tool(TOOL, write_config(tmp_path), tmp_path / 'src.pth', tmp_path / 'dst.pth') == 1
     error = capsys.readouterr().err
-    assert 'none of the checkpoints that can be converted' in error
+    assert 'not one of the checkpoints that can be converted' in error
     assert 'layer1.0.conv1.weight' in error
     assert not (tmp_path / 'dst.pth').exists()
 
@@ -181,7 +182,7 @@ def test_names_of_joints(tmp_path, meta, data, num_keypoints, expected):
     found = convert.dataset_meta(meta, config, 1, num_keypoints)
     assert (found and (found['classes'][0], found.get('num_keypoints'))) == expected
     if found:
-        assert {'classes'} <= found.keys() <= {'classes', 'palette', *COCO_SKELETON}
+        assert {'classes'} <= found.keys() <= {'classes', 'palette', 'skeletons', *COCO_SKELETON}
         assert len(found.get('palette', [()])) == 1
         # Plain data, which a file of weights may hold.
         torch.save(found, tmp_path / 'meta.pth')
@@ -192,6 +193,20 @@ def test_names_of_joints(tmp_path, meta, data, num_keypoints, expected):
         assert found['keypoint_id2name'] == {0: 'l_end', 1: 'r_end'}
     if expected == ('person', 17):
         assert {key: found[key] for key in COCO_SKELETON} == COCO_SKELETON
+
+
+SKELETONS = dict(
+    person=COCO_SKELETON, stick=parse_skeleton(category=dict(keypoints=['l_end', 'r_end'])))
+
+
+@pytest.mark.parametrize('num_keypoints, known', [(17, True), (2, True), (None, False), (5, None)])
+def test_names_of_several_skeletons(tmp_path, num_keypoints, known):
+    """A model may have all of them, or one."""
+    theirs = dict(classes=('person', 'stick', 'disc'), num_keypoints=17, skeletons=SKELETONS)
+    config = Config.fromfile(write_config(tmp_path))
+    found = convert.dataset_meta(dict(dataset_meta=theirs), config, 3, num_keypoints)
+    assert found == (None if known is None else theirs if known else dict(
+        classes=theirs['classes']))
 
 
 def test_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch):
@@ -209,4 +224,4 @@ def test_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_unknown_names_raise():
     with pytest.raises(UserError, match='x.weight, y.weight'):
-        convert.recognise(['x.weight', 'y.weight'])
+        convert.recognize(['x.weight', 'y.weight'])

@@ -1,17 +1,14 @@
 """tools/analysis_tools/eval_kitti.py, called as its command line calls it."""
 import json
 import re
-import sys
-from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers.kitti import random_scenes
+from reference.kitti import evaluate_slowly
 
-sys.path.insert(0, str(Path(__file__).parents[1] / 'test_evaluation'))
-import kitti_reference  # noqa: E402
-import numpy as np  # noqa: E402
-
-from mmdet_centernet.evaluation.kitti_eval import evaluate, format_tables  # noqa: E402
-from mmdet_centernet.io.kitti import read_objects, write_objects  # noqa: E402
+from mmdet_centernet.evaluation.kitti_eval import evaluate, format_tables
+from mmdet_centernet.io.kitti import read_objects, write_objects
 
 TOOL = 'analysis_tools/eval_kitti.py'
 CLASSES = ('Pedestrian', 'Car', 'Cyclist')
@@ -19,7 +16,7 @@ IMAGES = 40
 
 
 def last_error(capsys):
-    """The sentence that the tool printed."""
+    """Return the error message that the tool printed."""
     error, = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]
     return error
 
@@ -28,7 +25,7 @@ def last_error(capsys):
 def data(tmp_path):
     """Folders ``results`` and ``label_2`` of forty images, and their names in ``val.txt``."""
     names = [f'{7 * index:06d}' for index in range(IMAGES)]
-    for kind, files in zip(('label_2', 'results'), kitti_reference.random_scenes(21, IMAGES)):
+    for kind, files in zip(('label_2', 'results'), random_scenes(21, IMAGES)):
         (tmp_path / kind).mkdir()
         for name, objects in zip(names, files):
             write_objects(tmp_path / kind / f'{name}.txt', objects)
@@ -37,20 +34,20 @@ def data(tmp_path):
 
 
 def read(data, names=None):
-    """Labels and results of some images as the files have them, by default of all."""
+    """Return the labels and results in the files of some images, by default of all."""
     names = (data / 'val.txt').read_text().split() if names is None else names
     return ([read_objects(data / 'label_2' / f'{name}.txt') for name in names],
             [read_objects(data / 'results' / f'{name}.txt', scored=True) for name in names])
 
 
-def test_the_figures_of_the_slow_implementation(tool, data, capsys):
+def test_figures_equal_reference(tool, data, capsys):
     assert tool(TOOL, data / 'results', data / 'label_2', '--json', data / 'out.json') == 0
     written = json.loads((data / 'out.json').read_text())
     labels, results = read(data)
     figures = {name: np.nan if value is None else value
                for name, value in written['figures'].items()}
     assert figures == pytest.approx(
-        kitti_reference.evaluate(labels, results), abs=1e-6, nan_ok=True)
+        evaluate_slowly(labels, results), abs=1e-6, nan_ok=True)
     found = evaluate(labels, results, CLASSES)
     assert written['objects']['Car_hard'] == found.counts['Car', 'hard'] > 0
     assert written['iou']['official']['Car'] == [.7, .5, .5]
@@ -65,7 +62,7 @@ def test_the_figures_of_the_slow_implementation(tool, data, capsys):
     (('--iou', 'official'), ['AP11, IoU set official', 'AP40, IoU set official']),
     (('--points', '40'), ['AP40, IoU set official', 'AP40, IoU set strict']),
     (('--points', '11', '--iou', 'strict'), ['AP11, IoU set strict'])])
-def test_what_is_asked_for(tool, data, capsys, arguments, titles):
+def test_points_and_overlaps_can_be_chosen(tool, data, capsys, arguments, titles):
     assert tool(TOOL, data / 'results', data / 'label_2', *arguments) == 0
     assert re.findall(r'(?m)^AP.*', capsys.readouterr().out) == titles
 
@@ -143,13 +140,13 @@ def test_the_line_of_another_class_is_named(tool, data, capsys):
     (lambda data: (data / 'label_2').rename(data / 'away'),
      'label folder {data}/label_2 does not exist'),
 ])
-def test_files_of_no_use(tool, data, capsys, change, words):
+def test_bad_files_are_named(tool, data, capsys, change, words):
     change(data)
     assert tool(TOOL, data / 'results', data / 'label_2') == 1
     assert words.format(data=data) in last_error(capsys)
 
 
-def test_splits_and_options_of_no_use(tool, data, capsys):
+def test_bad_splits_and_options_are_named(tool, data, capsys):
     folders = data / 'results', data / 'label_2'
     (data / 'more.txt').write_text('000000\n000003\n')
     assert tool(TOOL, *folders, '--split', data / 'more.txt') == 1

@@ -36,21 +36,21 @@ def write_weights(config, path):
 
 
 @pytest.mark.parametrize('options, words', [
-    (['--shape', 64, 100], '64 100 (height, width) is no multiple of 32, the network\'s coarsest '
-     'stride: export with --shape 64 128'),
+    (['--shape', 64, 100], '64 100 (height, width) is not a multiple of 32, the network\'s '
+     'coarsest stride: export with --shape 64 128'),
     (['--shape', 0, 64], 'export with --shape 32 64'),
     (['--opset', 17], '--opset 17 is not supported: with --dcn grid_sample it can be 18 to 23'),
     (['--opset', 18, '--dcn', 'deform_conv'], 'it can be 19 to 23'),
     (['--dcn', 'deform_conv', '--output', 'm.pt2'], 'pt2 does not have: use grid_sample'),
     (['--format', 'aotinductor', '--output', 'm.pt2'], 'aotinductor needs --input float'),
-    (['--output', 'model.pb'], 'ends in .pb: name it *.onnx'),
+    (['--output', 'model.pb'], 'has the extension .pb: name it *.onnx'),
     (['--output', 'model.onnx', '--format', 'openvino'], 'must be named *.xml'),
     (['--format', 'tensorrt'], '--format tensorrt is unknown'),
     (['--batch', 0], '--batch 0 must be at least 1'),
     (['--batch', 'many'], "--batch takes a number or 'dynamic', not 'many'"),
     (['--flip', '--raw'], 'give one of them'),
     (['--output', '/proc/no/model.onnx'], '/proc/no/model.onnx cannot be written'),
-    (['--cfg-options', 'model.test_cfg.nms.type=soft_nms'], 'suppresses by soft_nms'),
+    (['--cfg-options', 'model.test_cfg.nms.type=soft_nms'], 'suppresses detections by soft_nms'),
 ])
 def test_wrong_command_lines(tool, config, weights, tmp_path, capsys, monkeypatch, options, words):
     monkeypatch.chdir(tmp_path)

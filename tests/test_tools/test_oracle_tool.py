@@ -173,7 +173,7 @@ def test_what_is_lost_is_said(tool, load, config, capsys):
     ('', ('--checkpoint', 'trained', '--parts', 'depth'), "the model has no branch 'depth'"),
     ('', ('--parts', 'wh'), '--parts needs --checkpoint'),
     ('', ('--checkpoint', 'CHECKPOINT', '--stride', '4'), 'only be tried without a checkpoint'),
-    ('', ('--checkpoint', 'CHECKPOINT'), "is not of the config's model"),
+    ('', ('--checkpoint', 'CHECKPOINT'), "does not fit the config's model"),
     ('', ('--checkpoint', 'nowhere.pth'), 'nowhere.pth does not exist'),
     ("test_dataloader['dataset']['ann_file'] = 'empty.json'\n", (), 'no objects'),
     ("test_dataloader['dataset']['ann_file'] = 'bare.json'\n", (), 'lists no image at all'),

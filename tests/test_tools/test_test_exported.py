@@ -92,7 +92,7 @@ def test_the_configs_pipeline_does_not_prepare_the_images(config, model):
     assert evaluate(other, ExportedDetector(model)) == expected
 
 
-def test_poses_and_boxes_in_space(tmp_path):
+def test_poses_and_3d_boxes(tmp_path):
     data = pose_project.write_data(tmp_path)
     config = Config.fromfile(pose_project.write_config(tmp_path, data, num_keypoints=4))
     pose = ExportedDetector(probe_model.write(tmp_path / 'pose.onnx', 'pose'))
@@ -110,11 +110,11 @@ def test_poses_and_boxes_in_space(tmp_path):
     assert any(name.startswith('kitti/Car_moderate_3d') for name in figures)
     flat = Config.fromfile(write_config(tmp_path, write_data(
         tmp_path / 'flat', 1, classes=('a', 'b', 'c')), classes=('a', 'b', 'c')))
-    with pytest.raises(UserError, match='finds boxes in space, but the test data have no camera'):
+    with pytest.raises(UserError, match='predicts 3D boxes, but the test data have no camera'):
         evaluate(flat, model)
 
 
-def test_progress_is_told_now_and_then(config, model, monkeypatch, capsys):
+def test_progress_is_printed_at_intervals(config, model, monkeypatch, capsys):
     monkeypatch.setattr(module, '_PLAIN_SECONDS', 0)
     evaluate(Config.fromfile(config), ExportedDetector(model), 3)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('test, ')]
@@ -122,7 +122,7 @@ def test_progress_is_told_now_and_then(config, model, monkeypatch, capsys):
     assert all(re.search(r', \d+ s left$', line) for line in lines)
 
 
-def test_what_cannot_be_tested(tool, config, model, tmp_path, capsys):
+def test_models_that_cannot_be_tested_are_refused(tool, config, model, tmp_path, capsys):
     three = write_config(tmp_path, write_data(tmp_path, 1, classes=('a', 'b', 'c')), 'three.py',
                          classes=('a', 'b', 'c'))
     for arguments, words in (
@@ -132,8 +132,9 @@ def test_what_cannot_be_tested(tool, config, model, tmp_path, capsys):
             ((config, model, '--tta', 'flip'), '--flip'),
             ((config, model, '--batch-size', 0), 'batch_size=0'),
             ((config, model, '--device', 'tpu'), "device='tpu' is unknown"),
-            ((config, model, '--precision', 'bfloat16'), 'is a choice of openvino'),
-            ((three, model), f'has 3 classes, but model {model} finds 2 ({", ".join(CLASSES)})'),
+            ((config, model, '--precision', 'bfloat16'), 'is only for openvino'),
+            ((three, model),
+             f'has 3 classes, but model {model} predicts 2 ({", ".join(CLASSES)})'),
             ((config, model, '--cfg-options', 'test_evaluator=None'), 'has no test_evaluator'),
             ((config, model, '--cfg-options', 'test_dataloader=None'), 'has no test_dataloader'),
     ):
@@ -141,5 +142,5 @@ def test_what_cannot_be_tested(tool, config, model, tmp_path, capsys):
         assert words in last_error(capsys)
     settings = Config.fromfile(config)
     settings.test_dataloader.dataset.pipeline.pop(0)
-    with pytest.raises(UserError, match='the test pipeline loads no image'):
+    with pytest.raises(UserError, match='the test pipeline does not load images'):
         evaluate(settings, ExportedDetector(model))

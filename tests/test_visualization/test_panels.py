@@ -2,14 +2,11 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mmdet_centernet.visualization import (
     detection_panel,
     heatmap_overlay,
     heatmap_to_image,
-    match_boxes,
     save_figure,
 )
 
@@ -62,37 +59,6 @@ def test_overlay_is_grey_where_nothing_is():
 def test_overlay_needs_one_size():
     with pytest.raises(ValueError, match=r'\(20, 30\).*\(5, 8\)'):
         heatmap_overlay(np.zeros((20, 30, 3), np.uint8), np.zeros((5, 8)))
-
-
-def match_with_loops(pred, truth, threshold):
-    """Reference of :func:`match_boxes`."""
-    used, match = set(), []
-    for a in pred:
-        best, best_iou = -1, threshold
-        for index, b in enumerate(truth):
-            width = min(a[2], b[2]) - max(a[0], b[0])
-            height = min(a[3], b[3]) - max(a[1], b[1])
-            inter = max(width, 0) * max(height, 0)
-            union = ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
-            iou = inter / union if union > 0 else 0.0
-            if index not in used and iou >= best_iou and (best < 0 or iou > best_iou):
-                best, best_iou = index, iou
-        if best >= 0:
-            used.add(best)
-        match.append(best)
-    return match
-
-
-box = st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(0, 8)] * 2).map(
-    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
-
-
-@given(st.lists(box, max_size=6), st.lists(box, max_size=6), st.sampled_from([0.3, 0.5, 0.75]))
-def test_matching(pred, truth, threshold):
-    pred_array = np.array(pred, dtype=np.float64).reshape(-1, 4)
-    truth_array = np.array(truth, dtype=np.float64).reshape(-1, 4)
-    found = match_boxes(pred_array, truth_array, threshold)
-    assert found.tolist() == match_with_loops(pred, truth, threshold)
 
 
 def boxes(count, labels=None, scores=False):

@@ -172,3 +172,34 @@ def test_nobody(meta):
     figure.canvas.draw()
     assert captions_and_box_colors(panel(truth((0, 0)), predictions(), meta))[1] == [MISSED]
     assert captions_and_box_colors(panel(truth(), predictions(JOINTS), meta))[2] == [WRONG]
+
+
+MIXED_META = dict(
+    classes=('disc', 'figure', 'bar'), num_keypoints=3, skeletons=dict(
+        figure=META,
+        bar=dict(num_keypoints=2, keypoint_colors=[BLUE, RED], skeleton_links=[(0, 1)],
+                 skeleton_link_colors=[PINK], sigmas=[0.02, 0.02])))
+
+
+def test_each_class_is_compared_and_drawn_by_its_own_skeleton():
+    keypoints = np.array([[[0., 0.]] * 3, JOINTS, [[70., 50.], [110., 20.], [0., 0.]]])
+    boxes = np.array([[55., 5., 65., 15.], [8., 8., 42., 42.], [68., 18., 112., 52.]])
+    people = dict(bboxes=boxes, labels=np.arange(3), keypoints=keypoints,
+                  keypoints_visible=np.array([[0, 0, 0], [2, 2, 2], [2, 2, 0]]))
+    pred = dict(people, scores=np.array([0.9, 0.8, 0.7]), keypoints=keypoints.copy(),
+                keypoint_scores=(people['keypoints_visible'] > 0) * 0.9)
+    # Near enough by the figure's sigmas, not by the bar's.
+    shift = np.array([3., 0.])
+    pred['keypoints'][1:] += shift
+    figure = panel(people, pred, MIXED_META, kpt_thr=0.)
+    captions, first, second = captions_and_box_colors(figure)
+    assert captions[:2] == ['Ground truth: 3 objects', 'Predictions: 3 objects, 2 right, 1 missed']
+    assert first == [TRUTH, TRUTH, MISSED] and second == [FOUND, FOUND, WRONG]
+    at = rendered(figure)
+    for column, move in ((0, 0 * shift), (1, shift)):
+        for joint, color in zip(JOINTS, (RED, GREEN, BLUE)):
+            assert near(at(column, joint + move), color)
+        for joint, color in zip(keypoints[2], (BLUE, RED)):
+            assert near(at(column, joint + move), color)
+        assert near(at(column, np.array([90., 35.]) + move), PINK)
+        assert near(at(column, (1, 1)), [100] * 3)

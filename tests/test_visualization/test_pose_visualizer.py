@@ -13,6 +13,7 @@ from mmdet_centernet.errors import UserError
 from mmdet_centernet.visualization import PoseLocalVisualizer
 
 RED, GREEN, BLUE, PINK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255)
+CYAN, WHITE, ORANGE = (0, 255, 255), (255, 255, 255), (255, 128, 0)
 META = dict(
     classes=('figure', ), palette=[(255, 255, 0)], num_keypoints=3,
     keypoint_colors=[RED, GREEN, BLUE], skeleton_links=[(0, 1), (1, 2)],
@@ -231,3 +232,82 @@ def test_out_file_or_backends(tmp_path):
     np.testing.assert_array_equal(written, made.get_image())
     drawn(truth([2, 2, 2]), made, step=3)
     assert [path.name for path in tmp_path.glob('backend/**/*.png')] == ['name_3.png']
+
+
+BAR = dict(num_keypoints=2, keypoint_colors=[CYAN, WHITE], skeleton_links=[(0, 1)],
+           skeleton_link_colors=[ORANGE])
+MIXED_META = dict(
+    classes=('disc', 'figure', 'bar'), num_keypoints=3,
+    palette=[(0, 120, 120), (255, 255, 0), (120, 120, 0)],
+    skeletons=dict(figure={key: META[key] for key in (
+        'num_keypoints', 'keypoint_colors', 'skeleton_links', 'skeleton_link_colors')}, bar=BAR))
+# In an image of 180 x 320: a disc, a figure and a bar, each with the box of its half.
+MIXED_BOXES = [[10., 10., 90., 90.], [110., 10., 200., 90.], [210., 10., 310., 170.]]
+MIXED_JOINTS = [[[0., 0.], [0., 0.], [0., 0.]], [[130., 80.], [155., 30.], [180., 80.]],
+                [[230., 40.], [290., 140.], [0., 0.]]]
+BAR_MIDDLE = (260, 90)
+
+
+def mixed_objects(**fields):
+    return InstanceData(bboxes=torch.tensor(MIXED_BOXES), labels=torch.arange(3),
+                        keypoints=torch.tensor(MIXED_JOINTS), **fields)
+
+
+def mixed_truth():
+    return DetDataSample(gt_instances=mixed_objects(
+        keypoints_visible=torch.tensor([[0, 0, 0], [2, 2, 2], [2, 2, 0]])))
+
+
+def mixed_prediction():
+    return DetDataSample(pred_instances=mixed_objects(
+        scores=torch.tensor([0.9, 0.8, 0.7]),
+        keypoint_scores=torch.tensor([[0., 0., 0.], [0.9] * 3, [0.9, 0.9, 0.]])))
+
+
+def test_each_object_has_the_skeleton_of_its_class():
+    for sample, threshold in ((mixed_truth(), 0.3), (mixed_prediction(), 0.3),
+                              (mixed_prediction(), 0.)):
+        picture = drawn(sample, visualizer(MIXED_META, kpt_thr=threshold))
+        for joint, color in zip(MIXED_JOINTS[1], (RED, GREEN, BLUE)):
+            assert is_color(picture, joint, color)
+        assert is_color(picture, (142, 55), PINK) and is_color(picture, (155, 80), [GREY] * 3)
+        for joint, color in zip(MIXED_JOINTS[2], (CYAN, WHITE)):
+            assert is_color(picture, joint, color)
+        assert is_color(picture, BAR_MIDDLE, ORANGE)
+        # Padding is drawn nowhere; a disc is a plain box.
+        assert is_color(picture, (1, 1), [GREY] * 3)
+        assert (picture[40:85, 15:85] == GREY).all()
+        assert np.abs(picture[10, 60:80] - (0, 120, 120)).max(1).min() < 40
+
+
+def test_keypoints_of_other_skeletons_than_the_data_sets_have_colors_far_apart():
+    sample = mixed_truth()
+    instances = sample.gt_instances
+    instances.keypoints = torch.cat([instances.keypoints] * 2, dim=1)
+    instances.keypoints[:, 3:] += 5
+    instances.keypoints_visible = torch.cat([instances.keypoints_visible] * 2, dim=1)
+    picture = drawn(sample, visualizer(MIXED_META))
+    assert is_color(picture, BAR_MIDDLE, [GREY] * 3)
+    assert not is_color(picture, MIXED_JOINTS[1][1], GREEN)
+
+
+def test_keypoints_of_one_of_several_skeletons():
+    """A model may predict fewer than the data have: of bars alone here."""
+    sample = mixed_prediction()
+    instances = sample.pred_instances
+    found = InstanceData(
+        **{key: instances[key] for key in ('bboxes', 'labels', 'scores')},
+        keypoints=instances.keypoints[:, :2], keypoint_scores=torch.full((3, 2), 0.9))
+    picture = drawn(DetDataSample(pred_instances=found), visualizer(MIXED_META))
+    assert is_color(picture, BAR_MIDDLE, ORANGE) and is_color(picture, (142, 55), [GREY] * 3)
+
+
+def test_heat_maps_of_one_skeleton_have_its_colors():
+    """Where others have no keypoints, or keypoints of another number."""
+    matrix = np.eye(3)
+    for meta in (MIXED_META, dict(META, skeletons=dict(figure=META))):
+        sample = with_heatmaps(homography_matrix=matrix)
+        del sample.pred_instances
+        heat = drawn(sample, visualizer(meta))
+        x, y = 7.5 * 8, 5.5 * 8
+        assert heat[int(y), int(x)] @ [-0.5, 1, -0.5] > 150  # green

@@ -2,6 +2,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable without compiled ops)
 
@@ -12,21 +13,21 @@ from mmdet_centernet.errors import UserError
 from mmdet_centernet.export.evaluate import evaluate
 
 
-def parse_args(argv=None):
-    """The command line."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description="Test an exported model on the config's test data")
     parser.add_argument('config', help='config file')
     parser.add_argument('model', help='*.onnx, *.xml or *.pt2 of tools/deployment/export.py')
     parser.add_argument('--backend', choices=['onnxruntime', 'openvino', 'torch'],
-                        help="what runs it (default: by the model's ending)")
+                        help="runtime (default: by the model's extension)")
     parser.add_argument('--device', default='cpu',
-                        help="'cpu', 'cuda', 'cuda:1', or 'gpu' of openvino (default: cpu)")
+                        help="'cpu', 'cuda', 'cuda:1', or with openvino 'gpu' (default: cpu)")
     parser.add_argument('--threads', type=int, help='threads within an operation')
     parser.add_argument('--precision', choices=['float32', 'bfloat16'],
-                        help='in which openvino computes (default: float32)')
+                        help="precision of openvino's computation (default: float32)")
     parser.add_argument('--tta', choices=['flip'],
-                        help='insist that the model was exported with --flip')
+                        help='require that the model was exported with --flip')
     parser.add_argument('--batch-size', type=int, default=1, help='images at a time (default: 1)')
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to this file')
     cli.add_config_options(parser)
@@ -34,7 +35,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     """Test as the command line says."""
     args = parse_args(argv)
     config = load_config(args.config, args.cfg_options)

@@ -11,7 +11,7 @@ import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable witho
 from mmdet_centernet import cli
 from mmdet_centernet.checkpoints.convert import (
     check_target,
-    colour_note,
+    color_note,
     convert,
     describe,
     to_official,
@@ -54,7 +54,7 @@ def main(argv=None):
     config = load_config(config_path, args.cfg_options)
     check_target(target, source_path)
     checkpoint, source = convert(config, source_path)
-    note = colour_note(config, source, back=bool(args.to))
+    note = color_note(config, source, back=bool(args.to))
     if args.to:
         checkpoint = to_official(checkpoint, config)
     write_checkpoint(checkpoint, target)

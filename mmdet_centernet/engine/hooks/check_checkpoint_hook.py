@@ -1,5 +1,8 @@
-"""Compare a checkpoint with the model that it is about to be loaded into."""
+"""Comparison of a checkpoint with the model that it is loaded into."""
+from typing import Any
+
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from mmdet_centernet.checkpoints.convert import hint_for
 from mmdet_centernet.checkpoints.read import load_state, state_dict_of
@@ -9,21 +12,21 @@ from mmdet_centernet.registry import HOOKS
 
 @HOOKS.register_module()
 class CheckCheckpointHook(Hook):
-    """Stop if a checkpoint does not belong to the model.
+    """Hook that stops a run whose checkpoint does not belong to the model.
 
     MMEngine only warns about tensors that do not fit, so a wrong checkpoint would be tested
     with random weights. Testing and resuming need every tensor. Training from ``load_from``
-    goes on as long as something fits, and one line says what did not.
+    continues if at least one tensor fits, and logs which ones do not.
     """
 
-    # After hooks that exchange the weights, such as EMAHook.
+    # After hooks that swap the weights, such as EMAHook.
     priority = 'LOW'
 
-    def after_load_checkpoint(self, runner, checkpoint):
-        """Load the weights and look at what was left out.
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Load the weights and report the tensors that do not fit.
 
         Raises:
-            UserError: If the checkpoint is another model's.
+            UserError: If the checkpoint belongs to another model.
         """
         path = runner._load_from or 'the last checkpoint'
         weights = state_dict_of(checkpoint, f'checkpoint {path}')
@@ -35,9 +38,9 @@ class CheckCheckpointHook(Hook):
         if starting and outcome.loaded > 0:
             runner.logger.warning(
                 f"{outcome.loaded} of the model's {outcome.total} tensors start from {path}, "
-                f'the others at their initial values: {outcome.differences()}')
+                f'the others keep their initial values: {outcome.differences()}')
             return
         raise UserError(
-            f'checkpoint {path} is not of this model, {outcome.loaded} of its '
-            f'{outcome.total} tensors were found: {outcome.differences()}; '
+            f'checkpoint {path} does not fit the model, it provides {outcome.loaded} of '
+            f'{outcome.total} tensors: {outcome.differences()}; '
             f'{hint_for(weights) or "use the config that it was trained with"}')

@@ -1,8 +1,10 @@
-"""Stop a training whose loss is no longer a number."""
+"""Check that the loss stays finite."""
 import math
 from collections import deque
+from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.registry import HOOKS
@@ -10,42 +12,49 @@ from mmdet_centernet.registry import HOOKS
 
 @HOOKS.register_module()
 class CheckLossHook(Hook):
-    """Stop with the iteration and its images if a loss is infinite or NaN.
+    """Hook that stops training if a loss is infinite or NaN.
 
-    The losses come from the message hub, which holds them as numbers already: looking
-    costs no synchronisation with the GPU. The look at an epoch's end comes before the
-    checkpoint is saved, so that no checkpoint holds NaN.
+    The error names the iteration and its images. (``mmdet.CheckInvalidLossHook`` names neither
+    and checks the sum alone.) The losses are read from the message hub, which already holds
+    them as numbers, so a check does not synchronize with the GPU. The check at the end of an
+    epoch precedes the checkpoint, so that no checkpoint holds NaN.
 
     Args:
-        interval (int): Iterations between looks.
+        interval (int): Iterations between checks.
     """
 
     # After RuntimeInfoHook (VERY_HIGH), which writes the losses, before CheckpointHook.
     priority = 'NORMAL'
 
-    def __init__(self, interval=10):
+    def __init__(self, interval: int = 10) -> None:
         if interval < 1:
-            raise UserError(f'CheckLossHook.interval = {interval}: it counts iterations, '
-                            'give at least 1')
+            raise UserError(f'CheckLossHook.interval = {interval} must be at least 1 '
+                            '(iterations)')
         self.interval = interval
-        self._recent = deque(maxlen=interval)
+        self._recent: deque[tuple[int, list[str]]] = deque(maxlen=interval)
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        """Remember the batch's images; look every ``interval`` iterations."""
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict[str, Any] | None = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Remember the batch's images; check the losses every ``interval`` iterations."""
         samples = (data_batch or {}).get('data_samples') or []
         self._recent.append((runner.iter + 1, [s.get('img_path', '?') for s in samples]))
         if len(self._recent) == self.interval:
-            self._look(runner)
+            self._check(runner)
 
-    def after_train_epoch(self, runner):
-        """Look at the rest before the checkpoint is saved."""
-        self._look(runner)
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Check the remaining losses before the checkpoint is saved."""
+        self._check(runner)
 
-    def _look(self, runner):
-        """Look at the losses of the batches since the last look.
+    def _check(self, runner: Runner) -> None:
+        """Check the losses of the batches since the last check.
 
         Raises:
-            UserError: Naming the first iteration with a loss that is no number.
+            UserError: If a loss is not finite; names the first such iteration.
         """
         batches = list(self._recent)
         self._recent.clear()
@@ -57,7 +66,7 @@ class CheckLossHook(Hook):
                    if len(values) >= back and not math.isfinite(values[-back])]
             if bad:
                 raise UserError(
-                    f'the loss is no longer a finite number since iteration {iteration} '
+                    f'the loss is infinite or NaN since iteration {iteration} '
                     f'({", ".join(bad)}), whose images were {", ".join(files)}: lower '
                     'optim_wrapper.optimizer.lr or add optim_wrapper.clip_grad, train without '
-                    '--amp, and look at these images and their boxes')
+                    '--amp, and check these images and their boxes')

@@ -1,19 +1,21 @@
-"""A line that says how far a run is."""
+"""Progress of a run, as one line on the console."""
 import atexit
 import logging
 import sys
 import time
+from typing import Any, TextIO
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from mmdet_centernet.registry import HOOKS
 
 
-def duration(seconds):
-    """A time span as people say it: ``45 s``, ``3 min 20 s``, ``2 h 05 min``.
+def duration(seconds: float) -> str:
+    """Format a time span: ``45 s``, ``3 min 20 s``, ``2 h 05 min``.
 
     >>> duration(200)
     '3 min 20 s'
@@ -27,48 +29,50 @@ def duration(seconds):
 
 
 class _WithoutIterationLines(logging.Filter):
-    """Leave LoggerHook's lines about single iterations to the log file."""
+    """Filter that drops LoggerHook's lines about single iterations."""
 
     _HIDDEN = ('after_train_iter', 'after_val_iter', 'after_test_iter')
 
-    def filter(self, record):
+    def filter(self, record: logging.LogRecord) -> bool:
         return not (record.module == 'logger_hook' and record.funcName in self._HIDDEN)
 
 
 @HOOKS.register_module()
 class ProgressLineHook(Hook):
-    """Show epoch, iteration, loss and the time left.
+    """Hook that prints epoch, iteration, loss and the remaining time as one line.
 
-    On a terminal one line is kept up to date below the log; elsewhere (a file, a CI log) a
-    plain line appears now and then. LoggerHook's lines about iterations go to its file only;
-    all others stay on the console. Only the first process shows anything.
+    A terminal shows a live line below the log; elsewhere (a file, a CI log) a plain line is
+    printed from time to time. LoggerHook's lines about iterations go to its file only; all
+    others stay on the console. Only the first process prints.
 
     Args:
-        refresh_seconds (float): Shortest time between updates of the live line.
-        plain_seconds (float): Time between plain lines.
-        window (int): Iterations over which losses and the time are averaged.
+        refresh_seconds (float): Minimum time between updates of the live line.
+        plain_seconds (float): Minimum time between plain lines.
+        window (int): Number of iterations over which losses and times are averaged.
     """
 
     # After LoggerHook (BELOW_NORMAL), before the checkpoint is saved.
     priority = 'LOW'
 
-    def __init__(self, refresh_seconds=0.5, plain_seconds=20.0, window=20):
+    def __init__(
+        self, refresh_seconds: float = 0.5, plain_seconds: float = 20.0, window: int = 20
+    ) -> None:
         self.refresh_seconds = refresh_seconds
         self.plain_seconds = plain_seconds
         self.window = window
-        self._progress = None
-        self._task = None
-        self._handlers = []
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._handlers: list[tuple[logging.StreamHandler[TextIO], TextIO]] = []
         self._filter = _WithoutIterationLines()
         self._shown_at = 0.0
         self._train_seconds = 0.0
         self._train_iters = 0
-        self._tick = None
-        self._val_began = None
-        self._val_seconds = None
+        self._tick = 0.0
+        self._val_began = 0.0
+        self._val_seconds = 0.0  # of the last validation; 0 before the first
 
-    def before_run(self, runner):
-        """Take over the console from LoggerHook's iteration lines."""
+    def before_run(self, runner: Runner) -> None:
+        """Take the console over from LoggerHook's iteration lines."""
         if not is_main_process() or self._handlers:
             return
         self._handlers = [(h, h.stream) for h in runner.logger.handlers
@@ -83,12 +87,12 @@ class ProgressLineHook(Hook):
         for handler, _ in self._handlers:
             handler.addFilter(self._filter)
             if self._progress:
-                # Rich prints what goes to its stand-in for stdout above the live line.
+                # Rich prints above the live line what is written to its replacement of stdout.
                 handler.setStream(sys.stdout)
         atexit.register(self.close)
 
-    def close(self):
-        """Give the console back. May be called at any time and again."""
+    def close(self) -> None:
+        """Give the console back. May be called at any time, and repeatedly."""
         if self._progress:
             self._progress.stop()
             self._progress = None
@@ -98,18 +102,24 @@ class ProgressLineHook(Hook):
         self._handlers = []
         atexit.unregister(self.close)
 
-    def before_train_epoch(self, runner):
+    def before_train_epoch(self, runner: Runner) -> None:
         """Start the clock."""
         self._tick = time.monotonic()
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict[str, Any] | None = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
         """Update the line."""
         if not self._handlers:
             return
         now = time.monotonic()
         seconds = now - self._tick
         self._tick = now
-        # The first iteration also warms up caches and workers: it says little about the next.
+        # The first iteration warms up caches and workers and does not predict the next.
         if self._train_iters:
             count = min(self._train_iters, self.window)
             self._train_seconds += (seconds - self._train_seconds) / count
@@ -123,31 +133,37 @@ class ProgressLineHook(Hook):
         self._show(f'{epochs}iteration {done}/{runner.max_iters}', done, runner.max_iters,
                    [f'{duration(left)} left' if left is not None else '', self._losses(runner)])
 
-    def before_val_epoch(self, runner):
+    def before_val_epoch(self, runner: Runner) -> None:
         """Start the clock of the validation."""
         self._val_began = self._tick = time.monotonic()
 
-    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Update the line."""
-        self._show_images('validation', batch_idx, len(runner.val_dataloader))
+        self._show_batches('validation', batch_idx, len(runner.val_dataloader))
 
-    def after_val_epoch(self, runner, metrics=None):
-        """Remember how long a validation takes."""
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Remember the duration of a validation."""
         self._val_seconds = time.monotonic() - self._val_began
 
-    def before_test_epoch(self, runner):
+    def before_test_epoch(self, runner: Runner) -> None:
         """Start the clock of the test."""
         self._val_began = time.monotonic()
 
-    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Update the line."""
-        self._show_images('test', batch_idx, len(runner.test_dataloader))
+        self._show_batches('test', batch_idx, len(runner.test_dataloader))
 
-    def after_run(self, runner):
+    def after_run(self, runner: Runner) -> None:
         """Give the console back."""
         self.close()
 
-    def _show_images(self, what, batch_idx, total):
+    def _show_batches(self, what: str, batch_idx: int, total: int) -> None:
         now = time.monotonic()
         if not self._handlers or not self._due(now, batch_idx + 1 == total):
             return
@@ -155,24 +171,24 @@ class ProgressLineHook(Hook):
         self._show(f'{what}, batch {batch_idx + 1}/{total}', batch_idx + 1, total,
                    [f'{duration(left)} left'])
 
-    def _due(self, now, last):
+    def _due(self, now: float, last: bool) -> bool:
         pause = self.refresh_seconds if self._progress else self.plain_seconds
         if not last and now - self._shown_at < pause:
             return False
         self._shown_at = now
         return True
 
-    def _show(self, head, done, total, parts):
+    def _show(self, head: str, done: int, total: int, parts: list[str]) -> None:
         text = ', '.join(part for part in parts if part)
         if self._progress:
-            # A narrow terminal cuts the end off: the parts of the loss.
+            # A narrow terminal cuts off the end: the parts of the loss.
             self._progress.update(self._task, description=head, completed=done, total=total,
                                   text=text)
         else:
             print(f'{head}, {text}', flush=True)
 
-    def _losses(self, runner):
-        """Mean losses of the last iterations: the sum, then the parts."""
+    def _losses(self, runner: Runner) -> str:
+        """Format the mean losses of the last iterations: the sum, then the parts."""
         scalars = runner.message_hub.log_scalars
         means = {name.removeprefix('train/'): history.mean(self.window)
                  for name, history in scalars.items()
@@ -183,8 +199,8 @@ class ProgressLineHook(Hook):
                           for name, value in means.items() if name != 'loss')
         return f'loss {means["loss"]:.3f}' + (f' ({parts})' if parts else '')
 
-    def _seconds_left(self, runner, done):
-        seconds = (runner.max_iters - done) * self._train_seconds
+    def _seconds_left(self, runner: Runner, done: int) -> float:
+        seconds: float = (runner.max_iters - done) * self._train_seconds
         interval = runner.val_interval if runner.val_loop is not None else 0
         if interval and self._val_seconds and runner.max_epochs:
             begin = max(runner.epoch, getattr(runner, 'val_begin', 1) - 1)

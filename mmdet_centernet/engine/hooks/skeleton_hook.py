@@ -1,73 +1,65 @@
-"""Compare the model's joints with the data's."""
+"""Give the model what it needs to know of the data."""
+from typing import Any
+
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import Dataset
 
 from mmdet_centernet.checkpoints.read import unwrap
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.models.dense_heads import CenterHead
+from mmdet_centernet.models.properties import Keypoints
 from mmdet_centernet.registry import HOOKS
 
 
 @HOOKS.register_module()
 class SkeletonHook(Hook):
-    """Give a pose head the data's pairs of left and right joints, and see that all fits.
+    """Hook that gives a head what the data set knows, such as keypoints that trade places in a
+    flipped image, and checks that both fit.
 
-    Before training, validation and testing; models whose ``bbox_head`` has no
-    ``num_keypoints`` are left alone. A head that has ``flip_pairs`` keeps them.
+    It acts before training, validation and testing. Heads of other packages are left alone.
     """
 
-    def before_train(self, runner):
-        """Check the training data, which must have joints."""
+    def before_train(self, runner: Runner) -> None:
+        """Check the training data, which must have keypoints if the model learns some."""
         fit_skeleton(runner.model, runner.train_dataloader.dataset, 'train_dataloader')
 
-    def before_val(self, runner):
+    def before_val(self, runner: Runner) -> None:
         """Check the validation data."""
         fit_skeleton(runner.model, runner.val_dataloader.dataset, 'val_dataloader')
 
-    def before_test(self, runner):
+    def before_test(self, runner: Runner) -> None:
         """Check the test data."""
         fit_skeleton(runner.model, runner.test_dataloader.dataset, 'test_dataloader')
 
 
-def fit_skeleton(model, dataset, loader):
-    """Compare a data set with a model's ``bbox_head``, and give the head its pairs of joints.
+def fit_skeleton(model: nn.Module, dataset: Dataset[Any], loader: str) -> None:
+    """Pass what a data set knows to a model's ``bbox_head``.
 
     Args:
-        model (nn.Module): May be wrapped.
-        dataset (Dataset): With ``metainfo``.
-        loader (str): What errors call it, such as ``'val_dataloader'``.
+        model (nn.Module): may be wrapped.
+        dataset (Dataset): with ``metainfo``.
+        loader (str): what errors call it, such as ``'val_dataloader'``.
 
     Raises:
-        UserError: With what both have and the setting to change.
+        UserError: if both do not fit, with the setting to change.
     """
     head = getattr(unwrap(model), 'bbox_head', None)
-    num_keypoints = getattr(head, 'num_keypoints', None)
-    if num_keypoints is None:
+    if not isinstance(head, CenterHead):
         return
     meta = getattr(dataset, 'metainfo', None) or {}
     source = getattr(dataset, 'ann_file', '') or type(dataset).__name__
-    if 'num_keypoints' not in meta:
-        # A pose model's boxes can be tested with data that has no joints.
-        if loader == 'train_dataloader':
-            raise UserError(
-                f'model.bbox_head learns {num_keypoints} joints, but {loader} has none by '
-                f'{source}: set {loader}.dataset.type=mmdet_centernet.CocoPoseDataset')
-        return
-    if meta['num_keypoints'] != num_keypoints:
+    keypoints = head.find_property(Keypoints)
+    # The boxes of a pose model can be tested with data that has no keypoints.
+    if keypoints and loader == 'train_dataloader' and 'num_keypoints' not in meta:
         raise UserError(
-            f'{loader} has {meta["num_keypoints"]} joints by {source}, but model.bbox_head '
-            f'predicts {num_keypoints}: set '
-            f'model.bbox_head.num_keypoints={meta["num_keypoints"]}')
-    if head.flip_pairs is None:
-        head.flip_pairs = list(meta['flip_pairs'])
-    elif _unordered(head.flip_pairs) != _unordered(meta['flip_pairs']):
-        raise UserError(
-            f'{loader} has the pairs of left and right joints {_listed(meta["flip_pairs"])} '
-            f'by {source}, but model.bbox_head.flip_pairs is {_listed(head.flip_pairs)}: '
-            'leave flip_pairs out of the model')
-
-
-def _unordered(pairs):
-    return {frozenset(pair) for pair in pairs}
-
-
-def _listed(pairs):
-    return [tuple(pair) for pair in pairs]
+            f'model.bbox_head learns {keypoints.num_keypoints} keypoints, but {loader} has none '
+            f'by {source}: set {loader}.dataset.type=mmdet_centernet.CocoPoseDataset')
+    try:
+        head.use_dataset(meta)
+        for each in head.properties:
+            if isinstance(each, Keypoints):
+                each.compare_pairs(meta)
+    except UserError as error:
+        raise UserError(f'{loader}, by {source}: {error}') from None

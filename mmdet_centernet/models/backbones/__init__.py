@@ -1,6 +1,6 @@
-"""Backbones that MMDetection does not have."""
-from .caffe_resnet import CaffeResNet
-from .dla import DLA
-from .efficientnet_lite import EfficientNetLite
+"""Backbones that MMDetection does not provide."""
+from mmdet_centernet.models.backbones.caffe_resnet import CaffeResNet
+from mmdet_centernet.models.backbones.dla import DLA
+from mmdet_centernet.models.backbones.efficientnet_lite import EfficientNetLite
 
 __all__ = ['CaffeResNet', 'DLA', 'EfficientNetLite']

@@ -1,23 +1,26 @@
-"""ResNet with the strides and the pooling of its first, Caffe's, edition."""
+"""ResNet with the strides and the pooling of its first edition, in Caffe."""
+from typing import Any
+
 from mmdet.models.backbones import ResNet
 from torch import nn
 
-from ...registry import MODELS
+from mmdet_centernet.registry import MODELS
 
 
 @MODELS.register_module()
 class CaffeResNet(ResNet):
-    """``mmdet.ResNet`` with ``style='caffe'``, the stride in a bottleneck's first 1x1
-    convolution, and with unpadded max pooling that rounds up, as in Caffe.
+    """``mmdet.ResNet`` as in Caffe.
 
-    bubbliiiing/centernet-pytorch has this ResNet-50. Parameter names are ``mmdet.ResNet``'s.
+    Bottlenecks stride in their first 1x1 convolution (``style='caffe'``), and max pooling is
+    unpadded and rounds up. bubbliiiing/centernet-pytorch has this ResNet-50. Parameter names
+    are those of ``mmdet.ResNet``.
 
     Args:
         depth (int): 18, 34, 50, 101 or 152.
-        kwargs: as in ``mmdet.ResNet``.
+        **kwargs: other arguments of ``mmdet.ResNet``.
     """
 
-    def __init__(self, depth: int, **kwargs) -> None:
+    def __init__(self, depth: int, **kwargs: Any) -> None:
         super().__init__(depth, style='caffe', **kwargs)
 
     def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:

@@ -1,12 +1,12 @@
-"""Deep Layer Aggregation (arXiv:1707.06484): blocks joined in trees."""
+"""Deep Layer Aggregation (arXiv:1707.06484): residual blocks aggregated in trees."""
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...registry import MODELS
+from mmdet_centernet.registry import MODELS
 
 
 def _conv_bn(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> list[nn.Module]:
@@ -17,7 +17,7 @@ def _conv_bn(in_channels: int, out_channels: int, kernel: int, stride: int = 1) 
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions added to a shortcut."""
+    """Residual block of two 3x3 convolutions."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -26,14 +26,18 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor, shortcut: Tensor) -> Tensor:
-        """``x`` [B, C, H, W] and a shortcut of the output's shape, [B, O, H / stride, W /
-        stride]."""
+        """Compute the block's output [B, O, H / stride, W / stride].
+
+        Args:
+            x (Tensor[B, C, H, W]): the input.
+            shortcut (Tensor[B, O, H / stride, W / stride]): added before the last ReLU.
+        """
         out = self.relu(self.bn1(self.conv1(x)))
         return self.relu(self.bn2(self.conv2(out)) + shortcut)
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolution, the middle one of half the width, added to a shortcut."""
+    """Residual block of a 1x1, a 3x3 of half the width and a 1x1 convolution."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -44,14 +48,14 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor, shortcut: Tensor) -> Tensor:
-        """As in :class:`BasicBlock`."""
+        """Compute the block's output; see :meth:`BasicBlock.forward`."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         return self.relu(self.bn3(self.conv3(out)) + shortcut)
 
 
 class Root(nn.Module):
-    """The aggregation node: concatenated maps to one, by a 1x1 convolution."""
+    """Aggregation node: a 1x1 convolution of the concatenated maps."""
 
     def __init__(self, in_channels: int, out_channels: int, residual: bool) -> None:
         super().__init__()
@@ -60,7 +64,7 @@ class Root(nn.Module):
         self.residual = residual
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Maps of one size, the deepest first; a residual root adds that one."""
+        """Aggregate maps of one size, the deepest first; a residual root adds that one."""
         x = self.bn(self.conv(torch.cat(tuple(maps), dim=1)))
         return self.relu(x + maps[0] if self.residual else x)
 
@@ -68,16 +72,16 @@ class Root(nn.Module):
 class Tree(nn.Module):
     """Hierarchical aggregation (Deep Layer Aggregation, Sec. 3.2).
 
-    With one level, two blocks joined by a root; with more, two trees of one level less, of
-    which the second one's last root joins the first tree's output too.
+    A tree of one level is two blocks aggregated by a root. A tree of more levels is two trees
+    of one level less; the last root of the second one also aggregates the first one's output.
 
     Args:
-        levels (int): depth, so there are ``2 ** levels`` blocks.
+        levels (int): depth, so that there are ``2 ** levels`` blocks.
         block (type): :class:`BasicBlock` or :class:`Bottleneck`.
-        in_channels, out_channels (int): channels before and after.
-        stride (int): of the first block.
-        passed_channels (int): channels that ``forward`` is given to pass on to the last root.
-        level_root (bool): join the tree's (pooled) input at its last root too.
+        in_channels, out_channels (int): channels of input and output.
+        stride (int): stride of the first block.
+        passed_channels (int): channels of the maps that ``forward`` passes to the last root.
+        level_root (bool): also aggregate the tree's (pooled) input at its last root.
         residual_root (bool): roots add the deepest of their inputs.
     """
 
@@ -97,7 +101,7 @@ class Tree(nn.Module):
         self.level_root = level_root
         if level_root:
             passed_channels += in_channels
-        # Rounding up, as the strided convolutions beside it do.
+        # Rounding up, as the strided convolutions of the blocks do.
         self.downsample = (
             nn.MaxPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity())
         if levels == 1:
@@ -116,7 +120,12 @@ class Tree(nn.Module):
                 passed_channels=passed_channels + out_channels, residual_root=residual_root)
 
     def forward(self, x: Tensor, passed: tuple[Tensor, ...] = ()) -> Tensor:
-        """[B, C, H, W], and maps of the output's size, to [B, O, H / stride, W / stride]."""
+        """Compute the tree's output [B, O, H / stride, W / stride].
+
+        Args:
+            x (Tensor[B, C, H, W]): the input.
+            passed (tuple[Tensor, ...]): maps of the output's size for the last root.
+        """
         if self.level_root:
             passed += (self.downsample(x), )
         if self.levels > 1:
@@ -127,12 +136,12 @@ class Tree(nn.Module):
 
 
 class Variant(NamedTuple):
-    """One network of the paper's table 1.
+    """Network of the paper's table 1.
 
     Attributes:
-        depths: convolutions of levels 0 and 1, depth of the trees of levels 2 to 5.
-        channels: of each level.
-        block: what the trees are made of.
+        depths: convolutions of levels 0 and 1, depths of the trees of levels 2 to 5.
+        channels: channels of each level.
+        block: block of the trees.
         residual_root: roots add the deepest of their inputs.
     """
     depths: tuple[int, ...]
@@ -153,24 +162,24 @@ VARIANTS = {
 
 @MODELS.register_module()
 class DLA(BaseModule):
-    """Deep Layer Aggregation as a backbone, for :class:`DLAUp` to fuse.
+    """Deep Layer Aggregation as a backbone; :class:`DLAUp` fuses its features.
 
-    Parameter names are those of the published weights, of ucbdrive/dla as well as of timm.
-    What those hold and no output needs is left out here and on loading: the classifier, the
-    projections that ucbdrive/dla has, and does not use, in trees of two and more levels, and
-    levels coarser than ``out_strides``. The ImageNet weights expect RGB images with
-    ImageNet's mean and standard deviation.
+    Parameter names are those of the published weights, both of ucbdrive/dla and of timm.
+    Weights that no output needs are dropped on loading: the classifier, the projections that
+    ucbdrive/dla has but does not use in trees of two and more levels, and levels coarser than
+    ``out_strides``. The ImageNet weights expect RGB images with ImageNet's mean and standard
+    deviation.
 
     Args:
         variant (str): ``'dla34'``, ``'dla46_c'``, ``'dla60'``, ``'dla102'`` or ``'dla169'``.
-        out_strides (Sequence[int]): strides of the features to return, of 2 to 32. Odd sizes
+        out_strides (Sequence[int]): strides of the features to return, from 2 to 32. Odd sizes
             round up.
-        init_cfg (dict, optional): mmengine initialisation, for instance
-            ``dict(type='Pretrained', checkpoint='pretrained://dla34')``; without it
-            convolutions begin as He et al. (arXiv:1502.01852) propose.
+        init_cfg (dict, optional): mmengine initialization, for instance
+            ``dict(type='Pretrained', checkpoint='pretrained://dla34')``; by default
+            convolutions are initialized as proposed by He et al. (arXiv:1502.01852).
 
     Attributes:
-        out_channels (list[int]): channels of the features returned.
+        out_channels (list[int]): channels of the returned features.
 
     Raises:
         ValueError: for an unknown variant or stride.
@@ -180,7 +189,7 @@ class DLA(BaseModule):
         self,
         variant: str = 'dla34',
         out_strides: Sequence[int] = (4, 8, 16, 32),
-        init_cfg: dict | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg or dict(type='Kaiming', layer='Conv2d'))
         if variant not in VARIANTS:
@@ -190,7 +199,7 @@ class DLA(BaseModule):
         unknown = set(out_strides) - set(level_of_stride)
         if unknown or not out_strides:
             raise ValueError(
-                f'out_strides = {out_strides} must be some of {tuple(level_of_stride)}.')
+                f'out_strides = {out_strides} must be a choice of {tuple(level_of_stride)}.')
         self._out_levels = [level_of_stride[stride] for stride in out_strides]
         self.out_channels = [channels[level] for level in self._out_levels]
         self.base_layer = self._make_convs(3, channels[0], kernel=7)
@@ -215,8 +224,10 @@ class DLA(BaseModule):
         return nn.Sequential(*layers)
 
     @staticmethod
-    def _drop_unused(module, state_dict, prefix, *args) -> None:
-        """Delete the published weights' keys of what this network leaves out."""
+    def _drop_unused(
+        module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *args: Any
+    ) -> None:
+        """Delete the published weights that this network does not have."""
         own = module.state_dict()
         for key in list(state_dict):
             name = key[len(prefix):]
@@ -229,7 +240,7 @@ class DLA(BaseModule):
                 del state_dict[key]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images [B, 3, H, W] to features, one per stride of ``out_strides``."""
+        """Compute the features of images [B, 3, H, W], one map per stride of ``out_strides``."""
         x = self.base_layer(x)
         features = []
         for level in range(max(self._out_levels) + 1):

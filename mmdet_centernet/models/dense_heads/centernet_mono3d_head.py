@@ -1,7 +1,10 @@
 """The head for 3D boxes from one image."""
+from typing import Any
+
 from mmdet_centernet.models.dense_heads.center_head import CenterHead
 from mmdet_centernet.models.properties.box import Box
 from mmdet_centernet.models.properties.boxes_3d import Boxes3D
+from mmdet_centernet.models.properties.branch import Config
 from mmdet_centernet.models.properties.depth import Depth
 from mmdet_centernet.models.properties.dimensions import Dimensions
 from mmdet_centernet.models.properties.orientation import Orientation
@@ -36,17 +39,17 @@ class CenterNetMono3DHead(CenterHead):
         with_wh: bool = True,
         with_offset: bool = True,
         with_location_offset: bool = False,
-        coder: dict | None = None,
-        loss_depth: dict | None = None,
-        loss_dims: dict | None = None,
-        loss_orientation: dict | None = None,
-        loss_wh: dict | None = None,
-        loss_offset: dict | None = None,
-        loss_location_offset: dict | None = None,
+        coder: Config | None = None,
+        loss_depth: Config | None = None,
+        loss_dims: Config | None = None,
+        loss_orientation: Config | None = None,
+        loss_wh: Config | None = None,
+        loss_offset: Config | None = None,
+        loss_location_offset: Config | None = None,
         normalizer: str = 'slots',
         max_objects: int = 50,
-        test_cfg: dict | None = None,
-        **kwargs,
+        test_cfg: Config | None = None,
+        **kwargs: Any,
     ) -> None:
         properties = [
             Depth(loss_depth), Orientation(loss_orientation), Dimensions(loss_dims),

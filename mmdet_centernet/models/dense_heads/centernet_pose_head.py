@@ -1,6 +1,9 @@
 """The head for poses."""
+from typing import Any
+
 from mmdet_centernet.models.dense_heads.center_head import CenterHead
 from mmdet_centernet.models.properties.box import Box
+from mmdet_centernet.models.properties.branch import Config
 from mmdet_centernet.models.properties.keypoints import Keypoints
 from mmdet_centernet.registry import MODELS
 
@@ -42,13 +45,13 @@ class CenterNetPoseHead(CenterHead):
         dense_displacement: bool = False,
         snap_score: float = 0.1,
         snap_distance: float = 0.3,
-        coder: dict | None = None,
-        loss_wh: dict | None = None,
-        loss_offset: dict | None = None,
-        loss_keypoint_displacement: dict | None = None,
-        loss_keypoint_heatmap: dict | None = None,
-        loss_keypoint_offset: dict | None = None,
-        **kwargs,
+        coder: Config | None = None,
+        loss_wh: Config | None = None,
+        loss_offset: Config | None = None,
+        loss_keypoint_displacement: Config | None = None,
+        loss_keypoint_heatmap: Config | None = None,
+        loss_keypoint_offset: Config | None = None,
+        **kwargs: Any,
     ) -> None:
         box = Box(num_classes, with_wh, with_offset, loss_wh, loss_offset,
                   only_with_keypoints=True)

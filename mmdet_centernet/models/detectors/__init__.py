@@ -1,4 +1,4 @@
-"""Detectors: backbone, neck and head together."""
-from .centernet import CenterNet
+"""Detectors, made of a backbone, a neck and a head."""
+from mmdet_centernet.models.detectors.centernet import CenterNet
 
 __all__ = ['CenterNet']

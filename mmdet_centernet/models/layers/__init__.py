@@ -1,4 +1,4 @@
-"""Layers that backbones and necks share."""
-from .dcn import DCNv2
+"""Layers shared by backbones, necks and heads."""
+from mmdet_centernet.models.layers.dcn import DCNv2
 
 __all__ = ['DCNv2']

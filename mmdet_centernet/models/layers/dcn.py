@@ -1,30 +1,39 @@
-"""DCNv2 layer: mmcv's parameters, and the fastest kernel that the machine has."""
+"""DCNv2 layer with mmcv's parameters and the fastest kernel of the machine."""
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from mmcv.ops import ModulatedDeformConv2dPack, get_compiling_cuda_version
 from mmcv.ops import modulated_deform_conv2d as mmcv_deform_conv2d
 from torch import Tensor
 
-from ...ops.deform_conv import deform_conv2d_op, modulated_deform_conv2d
-from ...registry import MODELS
+from mmdet_centernet.ops.deform_conv import deform_conv2d_op, modulated_deform_conv2d
+from mmdet_centernet.registry import MODELS
 
 
 def _torchvision_deform_conv2d(
-    x, offset, mask, weight, bias, stride, padding, dilation, groups, deform_groups
-):
-    """torchvision's kernel; it reads both kinds of groups off the shapes."""
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    deform_groups: int,
+) -> Tensor:
+    """Call torchvision's kernel, which derives both numbers of groups from the shapes."""
     from torchvision.ops import deform_conv2d
 
     return deform_conv2d(x, offset, weight, bias, stride, padding, dilation, mask)
 
 
 @cache
-def _cuda_kernel() -> Callable:
-    """mmcv's kernel if mmcv was compiled with nvcc, else torchvision's, else ours."""
+def _cuda_kernel() -> Callable[..., Any]:
+    """Return mmcv's kernel if mmcv was compiled with nvcc, else torchvision's, else ours."""
     if get_compiling_cuda_version() != 'not available':
         return mmcv_deform_conv2d
     try:
@@ -39,17 +48,17 @@ class DCNv2(ModulatedDeformConv2dPack):
     """Modulated deformable convolution that predicts its own offsets and mask.
 
     Parameters and state dict are those of ``mmcv.ops.ModulatedDeformConv2dPack``; only the
-    kernel differs. On a CUDA device it is mmcv's compiled one, or torchvision's. On a CPU,
+    kernel differs. On a CUDA device it is mmcv's compiled kernel, or torchvision's. On a CPU,
     and for export, it is :func:`mmdet_centernet.ops.deform_conv.modulated_deform_conv2d`,
-    which is faster there than either compiled one.
+    which is faster there than either compiled kernel.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
         deform_groups, bias: as in ``ModulatedDeformConv2dPack``.
     """
 
-    #: What stands in an exported graph: standard operators around ``grid_sample``, or one
-    #: ``mmdet_centernet::deform_conv2d`` for the exporter to translate.
+    #: Form in an exported graph: standard operators around ``grid_sample``, or a single
+    #: ``mmdet_centernet::deform_conv2d`` that the exporter translates.
     export_form: Literal['grid_sample', 'deform_conv'] = 'grid_sample'
 
     @classmethod
@@ -58,7 +67,7 @@ class DCNv2(ModulatedDeformConv2dPack):
         """Export every layer in this form inside the context.
 
         Raises:
-            ValueError: if there is no such form.
+            ValueError: for an unknown form.
         """
         if form not in ('grid_sample', 'deform_conv'):
             raise ValueError(f"form = {form!r} must be 'grid_sample' or 'deform_conv'.")
@@ -69,7 +78,7 @@ class DCNv2(ModulatedDeformConv2dPack):
             cls.export_form = before
 
     def forward(self, x: Tensor) -> Tensor:
-        """``Tensor[B, C, H, W]`` -> ``Tensor[B, O, H_out, W_out]``."""
+        """Convolve [B, C, H, W] to [B, O, H_out, W_out]."""
         # The first two thirds are K (y, x) pairs, the last third K mask logits.
         pairs = 2 * self.deform_groups * self.kernel_size[0] * self.kernel_size[1]
         offset, mask = self.conv_offset(x).tensor_split([pairs], dim=1)

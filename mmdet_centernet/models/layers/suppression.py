@@ -1,4 +1,6 @@
 """Suppression of detections that repeat a better one, by one of several methods."""
+from typing import Any
+
 import torch
 from mmcv.ops import batched_nms
 from torch import Tensor
@@ -10,7 +12,11 @@ SOFT_NMS_OPTIONS = {'iou_threshold', 'sigma', 'min_score', 'method', 'offset'}
 
 
 def suppress(
-    boxes: Tensor, scores: Tensor, labels: Tensor, cfg: dict, max_num: int | None = None
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    cfg: dict[str, Any],
+    max_num: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Suppress detections of one image, class by class.
 

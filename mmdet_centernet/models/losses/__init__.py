@@ -1,4 +1,4 @@
-"""Losses on tensors; they know no ground-truth format."""
+"""Losses on tensors, independent of any ground-truth format."""
 from mmdet_centernet.models.losses.gaussian_focal_loss import (
     GaussianFocalLoss,
     gaussian_focal_loss,

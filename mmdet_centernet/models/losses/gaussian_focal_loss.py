@@ -1,15 +1,16 @@
-"""Penalty-reduced focal loss of the centre heat map, on logits."""
+"""Penalty-reduced focal loss of the center heatmap, on logits."""
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ...ops.heatmap import SparseHeatmap
-from ...registry import MODELS
+from mmdet_centernet.ops.heatmap import SparseHeatmap
+from mmdet_centernet.registry import MODELS
 
-# Cells handled at a time on a CPU: the few buffers of that many floats stay in the cache.
+# Number of cells processed at a time on a CPU, so that the buffers stay in the cache.
 CPU_CHUNK = 1 << 16
 
 
@@ -18,12 +19,12 @@ def _chunks(flat: Tensor) -> tuple[Tensor, ...]:
 
 
 def _limited(x: Tensor, limit: float) -> Tensor:
-    """Logits in float32, cut to [-limit, limit]."""
+    """Clamp logits to [-limit, limit], in float32."""
     return x.float() if math.isinf(limit) else x.float().clamp(-limit, limit)
 
 
 def _background_loss(x: Tensor, alpha: float, limit: float) -> Tensor:
-    """Sum of ``-log(1 - p) p^alpha`` (``p`` = sigmoid of ``x``): the loss of empty cells."""
+    """Sum ``-log(1 - p) p^alpha``, the loss of empty cells; ``p`` is the sigmoid of ``x``."""
     total = x.new_zeros((), dtype=torch.float32)
     for part in _chunks(x):
         part = _limited(part, limit)
@@ -34,7 +35,7 @@ def _background_loss(x: Tensor, alpha: float, limit: float) -> Tensor:
 
 
 def _background_grad(x: Tensor, alpha: float, limit: float, scale: Tensor) -> Tensor:
-    """``scale`` times the derivative of :func:`_background_loss`.
+    """Compute ``scale`` times the derivative of :func:`_background_loss`.
 
     ``d/dx softplus(x) p^a = p^a (p + a (1 - p) softplus(x))``
     """
@@ -52,10 +53,10 @@ def _background_grad(x: Tensor, alpha: float, limit: float, scale: Tensor) -> Te
 
 
 def _cell_loss(x: Tensor, y: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Loss of each cell of logit ``x`` and target ``y`` (Objects as Points, eq. 1).
+    """Compute the loss of cells with logits ``x`` and targets ``y`` (Objects as Points, eq. 1).
 
-    ``-log p = softplus(-x)`` and ``-log(1 - p) = softplus(x)``, which stay exact where a
-    probability rounds to 0 or 1.
+    ``-log p = softplus(-x)`` and ``-log(1 - p) = softplus(x)`` are exact even if a probability
+    rounds to 0 or 1.
     """
     positive = (1 - x.sigmoid()).pow(alpha) * F.softplus(-x)
     negative = (1 - y).pow(gamma) * x.sigmoid().pow(alpha) * F.softplus(x)
@@ -67,7 +68,7 @@ def _is_channels_last(x: Tensor) -> bool:
 
 
 def _as_map(flat: Tensor, like: Tensor) -> Tensor:
-    """What :func:`_in_memory_order` has flattened as a map again."""
+    """Invert :func:`_in_memory_order`: reshape flat values to a map like ``like``."""
     batch, channels, height, width = like.shape
     if _is_channels_last(like):
         return flat.view(batch, height, width, channels).permute(0, 3, 1, 2)
@@ -75,8 +76,12 @@ def _as_map(flat: Tensor, like: Tensor) -> Tensor:
 
 
 def _in_memory_order(x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """A map [B, C, H, W] flattened without a copy, also of a channels-last one, as networks
-    on a CPU give it, and where the cells of an index into [B, C, H, W] are in it."""
+    """Flatten a map [B, C, H, W] in memory order, and convert an index into it.
+
+    Networks on a CPU output channels-last maps; flattening these in the order of [B, C, H, W]
+    would copy them. ``index`` counts in the order of [B, C, H, W]; the returned index refers to
+    the flat map.
+    """
     if not _is_channels_last(x):
         return x.reshape(-1), index
     channels, cells = x.shape[1], x.shape[2] * x.shape[3]
@@ -86,11 +91,23 @@ def _in_memory_order(x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _GaussianFocal(torch.autograd.Function):
-    """Sum of the loss over all cells, computed as if every cell were empty, then corrected
-    where a Gaussian reaches. Only the logits are kept for the backward pass."""
+    """Sum of the focal loss over all cells, with a backward pass that keeps only the logits.
+
+    The sum is computed as if every cell were empty (``y = 0``), and then corrected at the cells
+    that a Gaussian reaches.
+    """
 
     @staticmethod
-    def forward(ctx, logits, index, value, unique, alpha, gamma, limit):
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        index: Tensor,
+        value: Tensor,
+        unique: Tensor,
+        alpha: float,
+        gamma: float,
+        limit: float,
+    ) -> Tensor:
         flat, index = _in_memory_order(logits, index)
         reached = _limited(flat[index], limit)
         empty = torch.zeros((), device=value.device)
@@ -103,7 +120,7 @@ class _GaussianFocal(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_output):
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         logits, index, value = ctx.saved_tensors
         flat, _ = _in_memory_order(logits, index)
         grad = _background_grad(flat, ctx.alpha, ctx.limit, grad_output)
@@ -111,7 +128,7 @@ class _GaussianFocal(torch.autograd.Function):
             reached = flat[index].float().requires_grad_()
             loss = _cell_loss(
                 _limited(reached, ctx.limit), value, ctx.alpha, ctx.gamma).sum()
-        # A cell that stands in the index several times gets the same value each time.
+        # A cell that occurs several times in the index gets the same value each time.
         grad[index] = (torch.autograd.grad(loss, reached)[0] * grad_output).to(grad.dtype)
         return _as_map(grad, logits), None, None, None, None, None, None
 
@@ -123,19 +140,24 @@ def gaussian_focal_loss(
     gamma: float = 4.0,
     min_probability: float = 0.0,
 ) -> Tensor:
-    """Sum of the penalty-reduced focal loss (Objects as Points, eq. 1), not averaged.
+    """Sum the penalty-reduced focal loss (Objects as Points, eq. 1), without averaging.
 
-    ``-(1 - p)^alpha log p`` where the target ``y`` is 1, else
-    ``-(1 - y)^gamma p^alpha log(1 - p)``, with ``p`` the sigmoid of the logit.
+    It equals the following, but is faster, and exact for probabilities that round to 0 or 1::
+
+        y = target.to_dense()
+        p = logits.sigmoid()
+        positive = -(1 - p) ** alpha * p.log()
+        negative = -(1 - y) ** gamma * p ** alpha * (1 - p).log()
+        loss = torch.where(y == 1, positive, negative).sum()
 
     Args:
-        logits (Tensor[B, C, H, W]): any floating type; the sum is taken in float32.
-        target (SparseHeatmap): of the same shape.
+        logits (Tensor[B, C, H, W]): any floating type; the sum is computed in float32.
+        target (SparseHeatmap): target ``y`` of the same shape.
         alpha (float): exponent of the prediction.
         gamma (float): exponent of ``1 - y``.
-        min_probability (float): in [0, 0.5); ``p`` is cut to [min_probability,
-            1 - min_probability], beyond which a cell has no gradient. The original does so
-            at 1e-4, against logarithms of 0, which cannot come up here.
+        min_probability (float): in [0, 0.5); ``p`` is clamped to [min_probability,
+            1 - min_probability], beyond which a cell has no gradient. The original clamps at
+            1e-4 to avoid logarithms of 0, which cannot occur here.
 
     Returns:
         Tensor: 0-d, float32.
@@ -145,7 +167,7 @@ def gaussian_focal_loss(
     """
     if tuple(logits.shape) != tuple(target.shape):
         raise ValueError(
-            f'The heat map has shape {tuple(logits.shape)}, its target {tuple(target.shape)}.'
+            f'The heatmap has shape {tuple(logits.shape)}, its target {tuple(target.shape)}.'
         )
     limit = math.log(1 / min_probability - 1) if min_probability else math.inf
     return _GaussianFocal.apply(
@@ -154,20 +176,18 @@ def gaussian_focal_loss(
 
 @MODELS.register_module()
 class GaussianFocalLoss(nn.Module):
-    """Penalty-reduced focal loss on logits, see :func:`gaussian_focal_loss`.
+    """Penalty-reduced focal loss on logits; see :func:`gaussian_focal_loss`.
 
     Args:
-        alpha (float): exponent of the prediction.
-        gamma (float): exponent of ``1 - y``.
+        alpha, gamma, min_probability (float): see :func:`gaussian_focal_loss`.
         loss_weight (float): factor of the result.
-        min_probability (float): see :func:`gaussian_focal_loss`; 1e-4 in the original.
 
     Raises:
         ValueError: if ``min_probability`` is not in [0, 0.5).
     """
 
-    #: Heads pass logits and a sparse target to such a loss, instead of probabilities and
-    #: a dense one.
+    #: Heads pass logits and a sparse target to this loss, instead of probabilities and a
+    #: dense target.
     takes_logits = True
 
     def __init__(
@@ -188,7 +208,7 @@ class GaussianFocalLoss(nn.Module):
     def forward(
         self, logits: Tensor, target: SparseHeatmap, avg_factor: Tensor | float
     ) -> Tensor:
-        """The loss summed over all cells, over ``avg_factor``, times ``loss_weight``."""
+        """Compute the sum over all cells, divided by ``avg_factor``, times ``loss_weight``."""
         loss = gaussian_focal_loss(
             logits, target, self.alpha, self.gamma, self.min_probability)
         return loss / avg_factor * self.loss_weight

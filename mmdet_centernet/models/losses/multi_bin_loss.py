@@ -1,4 +1,4 @@
-"""Loss of angles in two overlapping bins."""
+"""Loss of angles that are encoded in two overlapping bins."""
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,13 +9,14 @@ from mmdet_centernet.registry import MODELS
 
 @MODELS.register_module()
 class MultiBinLoss(nn.Module):
-    """Cross-entropy of "is the angle in this bin", and smooth L1 of sine and cosine in each bin.
+    """Loss of angles in two overlapping bins (Objects as Points, Sec. 4.1 "3D detection").
 
-    Source: Objects as Points, Sec. 4.1 "3D detection".
+    For each bin, the cross-entropy of "the angle is in this bin", and the smooth L1 loss of the
+    sine and cosine of the angle inside it.
 
     Args:
         loss_weight (float): factor of the result.
-        beta (float): error at which smooth L1 turns from quadratic to linear.
+        beta (float): error at which smooth L1 changes from quadratic to linear.
     """
 
     def __init__(self, loss_weight: float = 1.0, beta: float = 1.0) -> None:
@@ -28,17 +29,17 @@ class MultiBinLoss(nn.Module):
     ) -> Tensor:
         """Compute the three terms of each angle's loss.
 
-        The terms of a bin that the angle is not in have to be weighted by 0: they are averaged
-        over the angles in the bin.
+        The caller has to weight the terms of a bin that does not contain the angle by 0,
+        because they are averaged over the angles in the bin.
 
         Args:
             pred (Tensor[N, 2, 4] | Tensor[N, 8]): see :mod:`mmdet_centernet.ops.multi_bin`.
-            target (Tensor[N, 2, 3]): as :func:`mmdet_centernet.ops.multi_bin.encode_angles`
-                returns it.
-            reduction_override (str): only ``'none'``.
+            target (Tensor[N, 2, 3]): see :func:`mmdet_centernet.ops.multi_bin.encode_angles`.
+            reduction_override (str): must be ``'none'``.
 
         Returns:
-            Tensor[N, 3]: the cross-entropies' sum, and the residual loss in each bin; float32.
+            Tensor[N, 3]: the sum of the cross-entropies, and the residual loss in each bin;
+            float32.
 
         Raises:
             ValueError: for another reduction.

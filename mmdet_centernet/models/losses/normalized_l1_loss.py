@@ -3,18 +3,18 @@ import torch
 from mmdet.models.losses.utils import weight_reduce_loss
 from torch import Tensor, nn
 
-from ...registry import MODELS
+from mmdet_centernet.registry import MODELS
 
 
 @MODELS.register_module()
 class NormalizedL1Loss(nn.Module):
-    """``|pred / (target + eps) - 1|``: an error counts in proportion to the size.
+    """Relative L1 loss, ``|pred / (target + eps) - 1|``.
 
-    The original's ``--norm_wh``. A large object's size is then learnt no harder than a small
-    one's. Targets are expected to be positive.
+    An error counts in proportion to the size, so that large objects do not dominate
+    (``--norm_wh`` of the original implementation). Targets should be positive.
 
     Args:
-        eps (float): in the targets' unit; the original's 1e-4.
+        eps (float): in the unit of the targets; 1e-4 in the original.
         loss_weight (float): factor of the result.
     """
 
@@ -31,17 +31,17 @@ class NormalizedL1Loss(nn.Module):
         avg_factor: Tensor | float | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """The interface of MMDetection's losses.
+        """Compute the loss, with the interface of MMDetection's losses.
 
         Args:
             pred, target (Tensor[N, 2]): sizes.
-            weight (Tensor[N, 2], optional): of each error.
-            avg_factor (Tensor | float, optional): the sum is divided by it, else by the
-                number of errors.
+            weight (Tensor[N, 2], optional): weight of each error.
+            avg_factor (Tensor | float, optional): divisor of the sum; by default the number of
+                errors.
             reduction_override (str, optional): ``'none'``, ``'mean'`` (default), ``'sum'``.
 
         Returns:
-            Tensor: 0-d, or as ``pred`` for ``'none'``.
+            Tensor: 0-d, or of the shape of ``pred`` for ``'none'``.
         """
         error = torch.abs(pred / (target + self.eps) - 1)
         return self.loss_weight * weight_reduce_loss(

@@ -1,18 +1,18 @@
-"""The 3x3 convolutions of both necks."""
+"""3x3 convolutions of both necks."""
 import warnings
 
 from mmcv.cnn import ConvModule
 
-from ..layers import DCNv2
+from mmdet_centernet.models.layers.dcn import DCNv2
 
 
 def conv_bn_relu(in_channels: int, out_channels: int, use_dcn: bool, bias: bool) -> ConvModule:
-    """A 3x3 convolution, deformable or plain, batch norm and ReLU.
+    """Build a 3x3 convolution, deformable or plain, with batch norm and ReLU.
 
-    A bias before batch norm does nothing, but the original's networks have it.
+    A bias before batch norm has no effect, but the original's networks have it.
     """
     with warnings.catch_warnings():
-        # mmcv's, for every such bias.
+        # mmcv warns about every such bias.
         warnings.filterwarnings('ignore', message='Unnecessary conv bias')
         return ConvModule(
             in_channels, out_channels, 3, padding=1, bias=bias,
@@ -20,6 +20,6 @@ def conv_bn_relu(in_channels: int, out_channels: int, use_dcn: bool, bias: bool)
 
 
 def reset_plain(layer: ConvModule) -> None:
-    """Begin a plain convolution as PyTorch does; a deformable one has its own beginning."""
+    """Initialize a plain convolution as PyTorch does; a deformable one initializes itself."""
     if not isinstance(layer.conv, DCNv2):
         layer.conv.reset_parameters()

@@ -1,33 +1,34 @@
 """Deconvolution neck of the paper's ResNets."""
 from collections.abc import Sequence
+from typing import Any
 
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...registry import MODELS
-from .conv import conv_bn_relu, reset_plain
-from .features import check_channels
-from .upsample import fill_bilinear
+from mmdet_centernet.models.necks.conv import conv_bn_relu, reset_plain
+from mmdet_centernet.models.necks.features import check_channels
+from mmdet_centernet.models.necks.upsample import fill_bilinear
+from mmdet_centernet.registry import MODELS
 
 
 @MODELS.register_module()
 class CTResNetNeck(BaseModule):
-    """Upsamples the last backbone feature, a 3x3 convolution before each step of 2
-    (Objects as Points, Sec. 5, "ResNet").
+    """Neck that upsamples the last backbone feature (Objects as Points, Sec. 5, "ResNet").
 
-    Parameter names are those of MMDetection's neck of this name.
+    Each step is a 3x3 convolution and a deconvolution of stride 2. Parameter names are those of
+    MMDetection's neck of this name.
 
     Args:
         in_channels (int): channels of the last backbone feature.
         num_deconv_filters (Sequence[int]): output channels of each step.
-        num_deconv_kernels (Sequence[int]): kernel of each step's deconvolution, 4.
-        use_dcn (bool): deformable 3x3 convolutions (DCNv2), else plain ones.
-        pre_conv (bool): a 3x3 convolution before each deconvolution; without them the neck is
-            that of the original's ResNets without DCNv2, and ``use_dcn`` says nothing.
-        conv_bias (bool): give the 3x3 convolutions a bias, which the batch norm behind them
-            makes void, as in the original; for its weights.
-        init_cfg (dict, optional): mmengine initialisation.
+        num_deconv_kernels (Sequence[int]): kernel size of each step's deconvolution, 4.
+        use_dcn (bool): use deformable 3x3 convolutions (DCNv2) instead of plain ones.
+        pre_conv (bool): have a 3x3 convolution before each deconvolution. Without them the neck
+            is that of the original's ResNets without DCNv2, and ``use_dcn`` has no effect.
+        conv_bias (bool): give the 3x3 convolutions a bias. The batch norm behind them cancels
+            it, but the original's weights have it.
+        init_cfg (dict, optional): mmengine initialization.
 
     Raises:
         ValueError: if the two sequences differ in length.
@@ -41,7 +42,7 @@ class CTResNetNeck(BaseModule):
         use_dcn: bool = True,
         pre_conv: bool = True,
         conv_bias: bool = False,
-        init_cfg: dict | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if len(num_deconv_filters) != len(num_deconv_kernels):
@@ -62,8 +63,11 @@ class CTResNetNeck(BaseModule):
         self.deconv_layers = nn.Sequential(*layers)
 
     def init_weights(self) -> None:
-        """Deconvolutions begin as bilinear upsampling, plain convolutions as PyTorch's;
-        deconvolutions alone begin near zero. All as in the original."""
+        """Initialize the neck as the original does.
+
+        Deconvolutions start as bilinear upsampling, or, without 3x3 convolutions, near zero;
+        plain convolutions start as PyTorch's.
+        """
         super().init_weights()
         for layer in self.deconv_layers:
             reset_plain(layer)
@@ -74,10 +78,10 @@ class CTResNetNeck(BaseModule):
                     nn.init.normal_(layer.conv.weight, std=0.001)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor]:
-        """``features[-1]``, [B, C, H, W], to one map [B, filters[-1], 2^n H, 2^n W].
+        """Upsample ``features[-1]`` [B, C, H, W] to one map [B, filters[-1], 2^n H, 2^n W].
 
         Raises:
-            UserError: if it has other channels than the neck takes.
+            UserError: if it does not have ``in_channels`` channels.
         """
         check_channels(features[-1:], (self.in_channels, ), 'CTResNetNeck')
         return (self.deconv_layers(features[-1]),)

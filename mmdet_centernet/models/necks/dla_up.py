@@ -1,28 +1,29 @@
-"""Iterative deep aggregation: a pyramid of features fused to its finest map."""
+"""Iterative deep aggregation, which fuses a feature pyramid into its finest map."""
 from collections.abc import Sequence
+from typing import Any
 
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...registry import MODELS
-from .conv import conv_bn_relu, reset_plain
-from .features import check_channels, check_sizes
-from .upsample import fill_bilinear
+from mmdet_centernet.models.necks.conv import conv_bn_relu, reset_plain
+from mmdet_centernet.models.necks.features import check_channels, check_sizes
+from mmdet_centernet.models.necks.upsample import fill_bilinear
+from mmdet_centernet.registry import MODELS
 
 
 class IDAUp(nn.Module):
-    """Fuse maps of falling resolution, one after another, into those before them.
+    """Iterative deep aggregation (Deep Layer Aggregation, arXiv:1707.06484, Sec. 3.1).
 
-    Map i is projected, upsampled to map 0's stride, added to the result so far and passed
-    through a node (Deep Layer Aggregation, arXiv:1707.06484, Sec. 3.1).
+    It fuses maps of falling resolution, one after another: map i is projected, upsampled to map
+    0's stride, added to the result so far and passed through a node.
 
     Args:
         in_channels (Sequence[int]): channels of the maps, finest first.
         channels (int): channels of the result.
-        factors (Sequence[int]): stride of each map over the first one's; the first is 1.
-        use_dcn (bool): deformable 3x3 convolutions (DCNv2), else plain ones.
-        conv_bias (bool): give them a bias.
+        factors (Sequence[int]): ratio of each map's stride to the first one's; the first is 1.
+        use_dcn (bool): use deformable 3x3 convolutions (DCNv2) instead of plain ones.
+        conv_bias (bool): give the 3x3 convolutions a bias.
     """
 
     def __init__(
@@ -46,15 +47,18 @@ class IDAUp(nn.Module):
         )
 
     def init_weights(self) -> None:
-        """Deconvolutions begin as bilinear upsampling, plain convolutions as PyTorch's."""
+        """Start deconvolutions as bilinear upsampling, plain convolutions as PyTorch does."""
         for upsample in self.upsamples:
-            fill_bilinear(upsample)
+            fill_bilinear(upsample)  # type: ignore[arg-type]
         for layer in (*self.projections, *self.nodes):
             reset_plain(layer)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """The results on the way, as many as maps: ``maps[0]``, its fusion with
-        ``maps[1]``, the fusion of that with ``maps[2]``, and so on."""
+        """Fuse the maps and return every intermediate result.
+
+        There are as many results as maps: ``maps[0]``, its fusion with ``maps[1]``, the fusion
+        of that with ``maps[2]``, and so on.
+        """
         results = [maps[0]]
         for coarse, project, upsample, node in zip(
             maps[1:], self.projections, self.upsamples, self.nodes, strict=True
@@ -69,23 +73,22 @@ class IDAUp(nn.Module):
 class DLAUp(BaseModule):
     """Pyramid neck by iterative deep aggregation (Objects as Points, Sec. 5, "DLA").
 
-    Round after round the two, three, ... coarsest maps are fused to the finest of them;
-    the best map of every round is kept, and a last aggregation fuses these to the finest
-    stride.
+    Each round fuses the two, three, ... coarsest maps into the finest of them and keeps its
+    best map. A last aggregation fuses the maps of all rounds into the finest stride.
 
     Args:
         in_channels (Sequence[int]): channels of the backbone's features, finest first.
-        in_strides (Sequence[int]): their strides, each a power of two times the one before.
-        channels (Sequence[int], optional): if given, 1x1 convolutions first bring the
-            features to these widths, which the aggregation keeps; without it the
-            aggregation has the features' own widths, as the paper's DLA-34.
-        use_dcn (bool): deformable 3x3 convolutions (DCNv2), else plain ones.
-        conv_bias (bool): give the 3x3 convolutions a bias, which the batch norm behind them
-            makes void, as in the original; for its weights.
-        init_cfg (dict, optional): mmengine initialisation.
+        in_strides (Sequence[int]): their strides, each a power of two times the previous one.
+        channels (Sequence[int], optional): widths of the aggregation, to which 1x1 convolutions
+            project the features first. By default the aggregation has the features' own
+            widths, as with the paper's DLA-34.
+        use_dcn (bool): use deformable 3x3 convolutions (DCNv2) instead of plain ones.
+        conv_bias (bool): give the 3x3 convolutions a bias. The batch norm behind them cancels
+            it, but the original's weights have it.
+        init_cfg (dict, optional): mmengine initialization.
 
     Raises:
-        ValueError: if the sequences do not fit together or hold fewer than two maps.
+        ValueError: if the sequences differ in length or have fewer than two entries.
     """
 
     def __init__(
@@ -95,18 +98,18 @@ class DLAUp(BaseModule):
         channels: Sequence[int] | None = None,
         use_dcn: bool = True,
         conv_bias: bool = False,
-        init_cfg: dict | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         widths = list(channels or in_channels)
         if not len(in_channels) == len(in_strides) == len(widths) >= 2:
             raise ValueError(
                 f'in_channels = {in_channels}, in_strides = {in_strides} and channels = '
-                f'{channels} must have one entry per feature map, two at least.')
+                f'{channels} must have one entry per feature map, at least two.')
         ratios = [coarse / fine for fine, coarse in zip(in_strides, in_strides[1:])]
         if not all(ratio >= 2 and ratio.is_integer() and ratio % 2 == 0 for ratio in ratios):
             raise ValueError(
-                f'in_strides = {in_strides}: each must be an even multiple of the one before.')
+                f'in_strides = {in_strides}: each must be an even multiple of the previous one.')
         self.in_channels = tuple(in_channels)
         self.in_strides = tuple(in_strides)
         self.inputs = nn.ModuleList(
@@ -122,30 +125,31 @@ class DLAUp(BaseModule):
             factors = [stride // strides[start] for stride in strides[start:]]
             rounds.append(
                 IDAUp(widths[start:], widths[start], factors, use_dcn, conv_bias))
-            # What a round has fused has the width and stride of its finest map from now on.
+            # The fused maps have the width and stride of the round's finest map from now on.
             widths[start + 1:] = [widths[start]] * (len(widths) - start - 1)
             strides[start + 1:] = [strides[start]] * (len(strides) - start - 1)
         self.rounds = nn.ModuleList(rounds)
 
     def init_weights(self) -> None:
-        """Deconvolutions begin as bilinear upsampling."""
+        """Start deconvolutions as bilinear upsampling."""
         super().init_weights()
         for aggregation in (*self.rounds, self.fuse):
             aggregation.init_weights()
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor]:
-        """Features, finest first, to one map of the finest one's stride and width.
+        """Fuse features, finest first, into one map of the finest one's stride and width.
 
         Raises:
-            UserError: if their number, channels or sizes are not those that the neck takes.
+            UserError: if their number, channels or sizes differ from the neck's.
         """
         check_channels(features, self.in_channels, 'DLAUp')
         check_sizes(features, self.in_strides, 'DLAUp')
         maps = list(features)
         if self.inputs:
             maps = [project(x) for project, x in zip(self.inputs, maps, strict=True)]
-        best = []
-        for aggregation in self.rounds:
+        best: list[Tensor] = []
+        aggregation: IDAUp
+        for aggregation in self.rounds:  # type: ignore[assignment]
             start = len(maps) - 1 - len(aggregation.nodes)
             maps[start:] = aggregation(maps[start:])
             best.insert(0, maps[-1])

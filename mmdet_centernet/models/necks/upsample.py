@@ -1,4 +1,4 @@
-"""Bilinear start of deconvolutions."""
+"""Initialization of deconvolutions as bilinear upsampling."""
 import math
 
 import torch
@@ -7,10 +7,10 @@ from torch import nn
 
 @torch.no_grad()
 def fill_bilinear(deconv: nn.ConvTranspose2d) -> None:
-    """Set the first input channel's kernel of every group to bilinear upsampling.
+    """Set the kernel of every group's first input channel to bilinear upsampling.
 
-    For a depthwise deconvolution that is all there is; in a dense one the other kernels
-    keep their values, as in the original.
+    A depthwise deconvolution has no other kernels; those of a dense one keep their values, as
+    in the original.
     """
     size = deconv.kernel_size[0]
     half = math.ceil(size / 2)

@@ -1,4 +1,6 @@
 """Named attributes of objects: a class, several labels, or a number."""
+from dataclasses import replace
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -71,7 +73,9 @@ class Attribute(Property):
             'data set (mmdet_centernet.CocoDataset), with mmdet_centernet.LoadAttributes and '
             'mmdet_centernet.PackInputs in its pipeline')}
         self.branches[self.field] = Branch(
-            num_classes, loss or LOSSES[kind], flip=flip_map, to_output=self._to_output)
+            num_classes, loss or LOSSES[kind], flip=flip_map, to_output=self._to_output,
+            # Two layers of tiny weights would hardly learn to tell values apart at first.
+            init_std=None)
 
     def use_dataset(self, metainfo: dict) -> None:
         """Take the names of the values.
@@ -116,7 +120,7 @@ class Attribute(Property):
         else:
             values = (values[:, None] - self.mean) / self.std
         target = centers.at_centers(values, known * weight)
-        return {self.field: target._replace(count=target.weight.sum())}
+        return {self.field: replace(target, count=target.weight.sum())}
 
     def _to_output(self, values: Tensor) -> Tensor:
         """Return outputs [N, V] that stand for encoded values."""

@@ -2,7 +2,8 @@
 import torch
 from torch import Tensor
 
-from mmdet_centernet.models.properties.branch import Branch, JointLoss, flip_map
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.models.properties.branch import Branch, Config, JointLoss, flip_map
 from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
 from mmdet_centernet.models.properties.target import CellTarget
@@ -53,9 +54,9 @@ class Box(Property):
         num_classes: int = 1,
         with_wh: bool = True,
         with_offset: bool = True,
-        loss_wh: dict | None = None,
-        loss_offset: dict | None = None,
-        loss_bbox: dict | None = None,
+        loss_wh: Config | None = None,
+        loss_offset: Config | None = None,
+        loss_bbox: Config | None = None,
         per_class: bool = False,
         dense_wh: bool = False,
         only_with_keypoints: bool = False,
@@ -84,6 +85,20 @@ class Box(Property):
             self.branches['offset'] = Branch(2, loss_offset or L1, official_name='reg')
         if loss_bbox:
             self.joint_losses['bbox'] = JointLoss(loss_bbox, ('offset', 'wh'), _predicted_boxes)
+
+    def use_dataset(self, metainfo: dict) -> None:
+        """Check that objects of all classes train sizes.
+
+        Raises:
+            UserError: if ``only_with_keypoints`` leaves a class out that has no keypoints.
+        """
+        skeletons = metainfo.get('skeletons')
+        plain = [name for name in metainfo.get('classes') or () if name not in (skeletons or ())]
+        if self.only_with_keypoints and skeletons and plain:
+            raise UserError(
+                f'model.bbox_head learns sizes of objects with keypoints only, but {plain} have '
+                'none: compose mmdet_centernet.CenterHead with Box and Keypoints, see '
+                'docs/pose.md')
 
     def encode(
         self, centers: Centers, batch_gt_instances: Instances, batch_img_metas: Metas
@@ -138,6 +153,10 @@ class Box(Property):
         half = matrices[:, None, :2, 2] / 2
         bboxes = transform_boxes(detections['bboxes'], matrices)
         return dict(bboxes=bboxes + torch.cat((-half, half), dim=-1))
+
+    def describe(self) -> dict:
+        """Return ``shift_sizes`` if it is true."""
+        return dict(shift_sizes=True) if self.shift_sizes else {}
 
 
 def _boxes(center: Tensor, wh: Tensor) -> Tensor:

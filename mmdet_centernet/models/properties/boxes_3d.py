@@ -4,7 +4,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_centernet.models.properties.box import L1
-from mmdet_centernet.models.properties.branch import Branch
+from mmdet_centernet.models.properties.branch import Branch, Config
 from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
 from mmdet_centernet.ops.camera import (
@@ -30,7 +30,7 @@ def boxes_of(centers: Centers, batch_gt_instances: list[InstanceData]) -> Tensor
 
 
 def measured_boxes(
-    centers: Centers, batch_gt_instances: list[InstanceData], batch_img_metas: list[dict]
+    centers: Centers, batch_gt_instances: list[InstanceData], batch_img_metas: list[Config]
 ) -> tuple[Tensor, Tensor]:
     """Return 3D boxes [N, 7] and the weight [N] of what is measured in meters.
 
@@ -73,7 +73,7 @@ class Boxes3D(Property):
     task = 'mono3d'
 
     def __init__(
-        self, with_location_offset: bool = False, loss_location_offset: dict | None = None
+        self, with_location_offset: bool = False, loss_location_offset: Config | None = None
     ) -> None:
         super().__init__()
         if with_location_offset:

@@ -1,10 +1,13 @@
 """Records of the network's branches and of losses that read several of them."""
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+#: Config of a module, or metainfo of an image.
+Config = dict[str, Any]
 
 
 def flip_map(values: Tensor) -> Tensor:
@@ -36,22 +39,25 @@ class Branch:
         to_value (Callable): maps raw outputs [..., channels] to the quantity in its own unit.
             The losses and decoding read outputs through it.
         to_output (Callable): inverse of ``to_value``, for the oracle.
+        init_std (float, optional): standard deviation of the initial weights of a regression.
+            None: PyTorch's default, for branches that have to tell objects apart.
         official_name (str, optional): name of the branch in checkpoints of the original
             implementation, if it has the branch.
     """
 
     channels: int
-    loss: dict | None
+    loss: Config | None
     kind: Literal['heatmap', 'regression'] = 'regression'
     loss_name: str | None = None
     flip: Callable[[Tensor], Tensor] | None = None
     to_value: Callable[[Tensor], Tensor] = identity
     to_output: Callable[[Tensor], Tensor] = identity
+    init_std: float | None = 0.001
     official_name: str | None = None
 
 
 def heatmap_branch(
-    channels: int, loss: dict | None, flip: Callable[[Tensor], Tensor] = flip_map, **options
+    channels: int, loss: Config | None, flip: Callable[[Tensor], Tensor] = flip_map, **options: Any
 ) -> Branch:
     """Return the record of a heatmap."""
     loss = loss or dict(type='mmdet_centernet.GaussianFocalLoss')
@@ -69,6 +75,6 @@ class JointLoss(NamedTuple):
             quantity [M, D].
     """
 
-    loss: dict
+    loss: Config
     branches: tuple[str, ...]
     combine: Callable[..., Tensor]

@@ -2,7 +2,7 @@
 
 from mmdet_centernet.models.properties.box import L1
 from mmdet_centernet.models.properties.boxes_3d import BOXES_3D_SOURCE, measured_boxes
-from mmdet_centernet.models.properties.branch import Branch, flip_map
+from mmdet_centernet.models.properties.branch import Branch, Config, flip_map
 from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
 from mmdet_centernet.ops.camera import depth_of
@@ -24,7 +24,7 @@ class Depth(Property):
 
     needs = dict(bboxes_3d=BOXES_3D_SOURCE)
 
-    def __init__(self, loss_depth: dict | None = None) -> None:
+    def __init__(self, loss_depth: Config | None = None) -> None:
         super().__init__()
         self.branches['depth'] = Branch(
             1, loss_depth or L1, flip=flip_map, to_value=depth_of,

@@ -2,7 +2,7 @@
 
 from mmdet_centernet.models.properties.box import L1
 from mmdet_centernet.models.properties.boxes_3d import BOXES_3D_SOURCE, measured_boxes
-from mmdet_centernet.models.properties.branch import Branch, flip_map
+from mmdet_centernet.models.properties.branch import Branch, Config, flip_map
 from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
 from mmdet_centernet.registry import TASK_UTILS
@@ -23,7 +23,7 @@ class Dimensions(Property):
 
     needs = dict(bboxes_3d=BOXES_3D_SOURCE)
 
-    def __init__(self, loss_dims: dict | None = None) -> None:
+    def __init__(self, loss_dims: Config | None = None) -> None:
         super().__init__()
         self.branches['dims'] = Branch(3, loss_dims or L1, flip=flip_map, official_name='dim')
 

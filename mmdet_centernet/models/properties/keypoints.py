@@ -1,5 +1,5 @@
 """Keypoints of objects, of all classes or of some."""
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from mmengine.structures import InstanceData
@@ -26,8 +26,11 @@ from mmdet_centernet.ops.heatmap import (
     find_peaks,
     gather_cells,
 )
-from mmdet_centernet.ops.transforms import boxes_around, transform_points
+from mmdet_centernet.ops.transforms import boxes_around
 from mmdet_centernet.registry import TASK_UTILS
+
+ONE_SKELETON_EACH = ('compose mmdet_centernet.CenterHead with Keypoints for each skeleton, which '
+                     'have classes and names of their own')
 
 
 @TASK_UTILS.register_module()
@@ -74,6 +77,7 @@ class Keypoints(Property):
     needs = dict.fromkeys(('keypoints', 'keypoints_visible'), (
         'train on a mmdet_centernet.CocoPoseDataset, with mmdet_centernet.LoadKeypoints and '
         'mmdet_centernet.PackInputs in its pipeline'))
+    points = ('keypoints',)
     task = 'pose'
 
     def __init__(
@@ -98,7 +102,10 @@ class Keypoints(Property):
         self.num_keypoints = num_keypoints
         self.classes = None if classes is None else tuple(classes)
         self.labels: tuple[int, ...] | None = None
+        self._title = ('model.bbox_head' if classes is None  # in error messages
+                       else f'Keypoints(classes={list(classes)})')
         self.flip_pairs = flip_pairs
+        self._gives_pairs = flip_pairs is not None
         self.dense_displacement = dense_displacement
         self.snap_score = snap_score
         self.snap_distance = snap_distance
@@ -116,20 +123,86 @@ class Keypoints(Property):
             self.branches[self.offset] = Branch(2, loss_offset or L1, official_name='hp_offset')
 
     def use_dataset(self, metainfo: dict) -> None:
-        """Look up the labels of ``classes``.
+        """Look up the labels of ``classes``, and take the flip pairs of their skeleton.
+
+        Pairs that are known stay; :meth:`compare_pairs` compares them.
+
+        Args:
+            metainfo (dict): ``classes``, and of data with keypoints ``skeletons``, from names of
+                classes to skeletons (``num_keypoints``, ``flip_pairs``), or one skeleton for all
+                without it.
 
         Raises:
-            UserError: if the data set has no such class.
+            UserError: if the data set does not have a class, or no keypoints for it; if it has
+                several skeletons, or another number of keypoints.
         """
-        if self.classes is None:
-            return
         names = list(metainfo.get('classes') or ())
-        for name in self.classes:
+        for name in self.classes or ():
             if name not in names:
                 raise UserError(
-                    f'Keypoints(classes={list(self.classes)}) names the class {name!r}, which the '
-                    f'data set does not have: its classes are {names}')
-        self.labels = tuple(names.index(name) for name in self.classes)
+                    f'{self._title} names the class {name!r}, which the data set does not have: '
+                    f'its classes are {names}')
+        if self.classes is not None:
+            self.labels = tuple(names.index(name) for name in self.classes)
+        skeletons = self._select_skeletons(metainfo)
+        counts = {name: each['num_keypoints'] for name, each in skeletons.items()}
+        if len(set(counts.values())) > 1:
+            raise UserError(
+                f'the classes of the data set have different numbers of keypoints, {counts}, but '
+                f'{self._title} predicts {self.num_keypoints} for all: {ONE_SKELETON_EACH}')
+        for count in counts.values():
+            if count != self.num_keypoints:
+                raise UserError(
+                    f'the data set has {count} keypoints, but {self._title} predicts '
+                    f'{self.num_keypoints}: set '
+                    f'{"model.bbox_head." if self.classes is None else "its "}'
+                    f'num_keypoints={count}')
+        pairs = self._read_pairs(metainfo)
+        if self.flip_pairs is None:
+            self.flip_pairs = pairs
+
+    def compare_pairs(self, metainfo: dict) -> None:
+        """Compare the flip pairs with those of a data set, if it has some.
+
+        Raises:
+            UserError: if they differ.
+        """
+        pairs = self._read_pairs(metainfo)
+        if pairs is None or self.flip_pairs is None or (
+                _unordered(pairs) == _unordered(self.flip_pairs)):
+            return
+        setting = ('model.bbox_head.flip_pairs' if self.classes is None
+                   else f'flip_pairs of {self._title}')
+        ours = [tuple(pair) for pair in self.flip_pairs]
+        raise UserError(
+            f'the data set has the pairs of left and right keypoints {pairs}, but ' + (
+                f'{setting} is {ours}: leave flip_pairs out of the model' if self._gives_pairs else
+                f'the one before it had {ours}: give both the same skeleton'))
+
+    def _read_pairs(self, metainfo: dict) -> list[tuple[int, int]] | None:
+        """Return the flip pairs of the own classes; None if the data set has none."""
+        pairs = {name: each['flip_pairs']
+                 for name, each in self._select_skeletons(metainfo).items()
+                 if each.get('flip_pairs') is not None}
+        if len(set(map(_unordered, pairs.values()))) > 1:
+            raise UserError(
+                'the classes of the data set have different pairs of left and right keypoints, '
+                f'{pairs}, but {self._title} has one list for all: {ONE_SKELETON_EACH}')
+        return next(([tuple(pair) for pair in theirs] for theirs in pairs.values()), None)
+
+    def _select_skeletons(self, metainfo: dict) -> dict[str, dict]:
+        """Return the skeletons of the own classes by name; empty if the data has no keypoints."""
+        skeletons = metainfo.get('skeletons')
+        if skeletons is None:
+            return {'all': metainfo} if 'num_keypoints' in metainfo else {}
+        if self.classes is None:
+            return skeletons
+        for name in self.classes:
+            if name not in skeletons:
+                raise UserError(
+                    f'{self._title} is for the class {name!r}, which has no keypoints in the '
+                    f'data set: those with keypoints are {list(skeletons)}')
+        return {name: skeletons[name] for name in self.classes}
 
     def check(self, instances: InstanceData, meta: dict, num_classes: int) -> None:
         """Check the number of keypoints."""
@@ -147,9 +220,9 @@ class Keypoints(Property):
             return None
         if self.labels is None:
             raise UserError(
-                f'Keypoints(classes={list(self.classes)}) does not know the labels of its '
-                "classes: call model.bbox_head.use_dataset(dict(classes=[...])) with the data "
-                "set's class names, or train with the mmdet_centernet.SkeletonHook")
+                f'{self._title} does not know the labels of its classes: call model.bbox_head.'
+                "use_dataset(dict(classes=[...])) with the data set's class names, or train with "
+                'the mmdet_centernet.SkeletonHook')
         return torch.stack([labels == label for label in self.labels]).any(dim=0)
 
     def encode(
@@ -278,11 +351,10 @@ class Keypoints(Property):
             xy = xy + 0.5
         return xy, logits.float().sigmoid().unflatten(0, (batch, count))
 
-    def to_image(self, detections: Fields, matrices: Tensor) -> Fields:
-        """Map keypoints to the original image."""
-        keypoints = detections['keypoints']
-        return dict(keypoints=transform_points(
-            keypoints.flatten(1, 2), matrices).view_as(keypoints))
+    def describe(self) -> dict:
+        """Return the number of keypoints, and the classes that have them."""
+        classes = {} if self.classes is None else dict(classes=list(self.classes))
+        return dict(super().describe(), num_keypoints=self.num_keypoints, **classes)
 
     def _flip_heatmap(self, values: Tensor) -> Tensor:
         return flip_map(values)[:, self._flip_indices()]
@@ -307,3 +379,8 @@ class Keypoints(Property):
         for left, right in self.flip_pairs:
             indices[left], indices[right] = right, left
         return indices
+
+
+def _unordered(pairs: Iterable[Sequence[int]]) -> frozenset[frozenset[int]]:
+    """Return pairs without their order, to be compared."""
+    return frozenset(frozenset(pair) for pair in pairs)

@@ -2,7 +2,7 @@
 import torch
 
 from mmdet_centernet.models.properties.boxes_3d import BOXES_3D_SOURCE
-from mmdet_centernet.models.properties.branch import Branch
+from mmdet_centernet.models.properties.branch import Branch, Config
 from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
 from mmdet_centernet.models.properties.target import CellTarget
@@ -31,7 +31,7 @@ class Orientation(Property):
 
     needs = dict(alpha=BOXES_3D_SOURCE)
 
-    def __init__(self, loss_orientation: dict | None = None) -> None:
+    def __init__(self, loss_orientation: Config | None = None) -> None:
         super().__init__()
         self.branches['orientation'] = Branch(
             CHANNELS, loss_orientation or dict(type='mmdet_centernet.MultiBinLoss'),

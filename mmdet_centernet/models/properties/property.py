@@ -2,21 +2,22 @@
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_centernet.models.properties.branch import Branch, JointLoss
+from mmdet_centernet.models.properties.branch import Branch, Config, JointLoss
 from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.target import Target
+from mmdet_centernet.ops.transforms import transform_points
 
 Fields = dict[str, Tensor]
 Instances = list[InstanceData]
-Metas = list[dict]
+Metas = list[Config]
 Targets = dict[str, Target]
 
 
 class Property:
     """One thing that is regressed at an object's center.
 
-    A subclass sets ``branches`` and overrides :meth:`encode` and :meth:`decode`, and
-    :meth:`to_image` if its fields are positions or sizes in pixels.
+    A subclass sets ``branches`` and overrides :meth:`encode` and :meth:`decode`. It names the
+    fields that are positions in pixels in ``points``.
 
     Attributes:
         branches (dict[str, Branch]): outputs it adds to the network.
@@ -25,6 +26,8 @@ class Property:
             come from, for the error message.
         image_inputs (dict[str, str]): the same for matrices in the images' metainfo that
             training and prediction need, such as ``cam2img``.
+        points (tuple[str, ...]): its decoded fields [B, K, ..., 2] that are positions (x, y) in
+            input pixels. They are mapped to the original image, also by exported models.
         replaces (tuple[str, ...]): fields that earlier properties decoded and that are contained
             in its own; they are not part of the results.
         task (str, optional): task of a model that has the property, if that is not
@@ -33,6 +36,7 @@ class Property:
 
     needs: dict[str, str] = {}
     image_inputs: dict[str, str] = {}
+    points: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     task: str | None = None
 
@@ -59,18 +63,25 @@ class Property:
     def to_image(self, detections: Fields, matrices: Tensor) -> Fields:
         """Return those of its fields that change from network input to original image.
 
+        Exported models map the fields in ``points`` and nothing else.
+
         Args:
             detections (dict[str, Tensor]): fields [B, K, ...].
             matrices (Tensor[B, 3, 3]): affine, input pixels -> original pixels.
         """
-        return {}
+        return {name: transform_points(detections[name].flatten(1, -2), matrices).view_as(
+            detections[name]) for name in self.points if name in detections}
 
-    def check(self, instances: InstanceData, meta: dict, num_classes: int) -> None:
+    def check(self, instances: InstanceData, meta: Config, num_classes: int) -> None:
         """Raise a UserError if an image's annotations do not fit the property."""
 
-    def use_dataset(self, metainfo: dict) -> None:
+    def use_dataset(self, metainfo: Config) -> None:
         """Take what the data set knows, such as class names."""
 
-    def describe(self) -> dict:
-        """Return what a reader of the detections has to know, as plain data for exported files."""
-        return {}
+    def describe(self) -> Config:
+        """Return what a reader of the detections has to know, as plain data for exported files.
+
+        A subclass adds to it. Two entries have a meaning of their own: ``points``, see the
+        class, and ``attributes``, see :class:`Attribute`.
+        """
+        return dict(points=list(self.points)) if self.points else {}

@@ -1,12 +1,13 @@
 """Training targets that carry their own positions, weights and normalizer."""
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from mmdet_centernet.ops.heatmap import SparseHeatmap
 
 
-class HeatmapTarget(NamedTuple):
+@dataclass(frozen=True)
+class HeatmapTarget:
     """Target of a heatmap branch. Its loss is averaged over the cells that are exactly 1.
 
     Attributes:
@@ -23,7 +24,8 @@ class HeatmapTarget(NamedTuple):
         return self.heatmap.num_peaks()
 
 
-class CellTarget(NamedTuple):
+@dataclass(frozen=True)
+class CellTarget:
     """Target of a regression at M cells. The loss of an entry may have several terms.
 
     ``loss = sum(weight * loss of entry) / (terms * max(count, 1) + eps)``

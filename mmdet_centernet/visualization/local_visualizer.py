@@ -1,4 +1,4 @@
-"""MMEngine's visualizer for people and their joints."""
+"""MMEngine's visualizer for boxes, keypoints and attributes."""
 import mmcv
 import numpy as np
 from mmdet.structures.bbox import BaseBoxes
@@ -7,26 +7,38 @@ from mmdet.visualization.palette import get_palette
 from mmengine.dist import master_only
 
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.io.attributes import name_attributes
 from mmdet_centernet.registry import VISUALIZERS
+from mmdet_centernet.visualization.attributes import attribute_lines
 from mmdet_centernet.visualization.heatmaps import heatmap_to_image
 from mmdet_centernet.visualization.panels import draw_boxes, label_of
-from mmdet_centernet.visualization.people import PoseStyle, draw_people, joint_heat, joints_overlay
+from mmdet_centernet.visualization.people import (
+    PoseStyle,
+    draw_people,
+    find_styles,
+    joint_heat,
+    joints_overlay,
+)
 
 # Width of a box's lines: a share of the image's longer side, and points at least.
 _OF_IMAGE, _THINNEST = 0.002, 0.7
+# Texts: points, line widths in images that are large, and points at least, of attributes.
+_TEXT, _OF_LINE, _LEAST_TEXT = 7.5, 6, 6
 
 
-@VISUALIZERS.register_module()
-class PoseLocalVisualizer(DetLocalVisualizer):
-    """Draws boxes, skeletons and joint heat maps, where ``mmdet.DetLocalVisualizer`` draws boxes.
+@VISUALIZERS.register_module(name=['CenterNetLocalVisualizer', 'PoseLocalVisualizer'])
+class CenterNetLocalVisualizer(DetLocalVisualizer):
+    """Visualizer that draws boxes and, where there are some, keypoints, attributes and heatmaps.
 
-    Colours and links are those of ``dataset_meta`` (``keypoint_colors``, ``skeleton_links``,
-    ``skeleton_link_colors``, as MMPose names them), boxes have the ``palette``'s. A skeleton
-    of another number of joints is not used: joints then have colours far apart, and no links.
+    Boxes have the ``palette``'s colors. ``dataset_meta`` has the colors and links of each class
+    in ``skeletons``, or one skeleton for all (``keypoint_colors``, ``skeleton_links``,
+    ``skeleton_link_colors``, as MMPose names them). A skeleton of another number of keypoints is
+    not used: keypoints then have colors far apart, and no links. Attributes are written into the
+    boxes, by the names of their values in ``dataset_meta['attributes']``.
 
     Args:
-        name, image, vis_backends, save_dir: As of ``mmdet.DetLocalVisualizer``.
-        kpt_thr (float): Predicted joints that score less are not drawn.
+        name, image, vis_backends, save_dir: see ``mmdet.DetLocalVisualizer``.
+        kpt_thr (float): predicted keypoints that score less are not drawn.
     """
 
     def __init__(self, name='visualizer', image=None, vis_backends=None, save_dir=None,
@@ -37,21 +49,22 @@ class PoseLocalVisualizer(DetLocalVisualizer):
     @master_only
     def add_datasample(self, name, image, data_sample=None, draw_gt=True, draw_pred=True,
                        show=False, wait_time=0, out_file=None, pred_score_thr=0.3, step=0):
-        """Draw [ground truth | predictions | joint heat maps], those of them that there are.
+        """Draw [ground truth | predictions | keypoint heatmaps], those of them that there are.
 
         Args:
             name (str): Of the picture.
             image (ndarray[H, W, 3]): RGB, 0 to 255.
             data_sample (DetDataSample, optional): ``gt_instances`` (``bboxes``, ``labels``,
-                ``keypoints``, ``keypoints_visible``), ``pred_instances`` (``bboxes``,
-                ``labels``, ``scores``, ``keypoints``, ``keypoint_scores``), all in pixels of
-                the image; ``pred_fields`` (``heatmaps`` [K, H', W'] with the metainfo
-                ``stride``), which need the sample's ``homography_matrix``.
+                ``keypoints``, ``keypoints_visible``, ``attribute_<name>``), ``pred_instances``
+                (``bboxes``, ``labels``, ``scores``, ``keypoints``, ``keypoint_scores``,
+                ``attribute_<name>``), all in pixels of the image; ``pred_fields`` (``heatmaps``
+                [K, H', W'] with the metainfo ``stride``), which need the sample's
+                ``homography_matrix``.
             draw_gt, draw_pred (bool): Leave out ground truth or predictions and heat maps.
             show (bool): Show a window.
             wait_time (float): How long, seconds; 0 waits for a key.
             out_file (str, optional): Written instead of handing the picture to the backends.
-            pred_score_thr (float): People that do not score more are not drawn.
+            pred_score_thr (float): objects that do not score more are not drawn.
             step (int): For the backends.
 
         Raises:
@@ -79,7 +92,7 @@ class PoseLocalVisualizer(DetLocalVisualizer):
             self.add_image(name, drawn, step)
 
     def _draw_instances(self, image, instances):
-        """A copy of the image with boxes and people, RGB."""
+        """Return a copy of the image with boxes and skeletons, RGB."""
         self.set_image(image)
         points_per_pixel = 72 / self.dpi
         line_width = max(_THINNEST, _OF_IMAGE * max(image.shape[:2]) * points_per_pixel)
@@ -88,33 +101,53 @@ class PoseLocalVisualizer(DetLocalVisualizer):
         labels = instances.labels.numpy()
         palette = get_palette(
             self.dataset_meta.get('palette'), int(labels.max(initial=-1)) + 1)
-        classes = self.dataset_meta.get('classes') or ()
-        texts = [label_of(score, label, classes) for score, label in zip(
-            instances.scores.tolist(), labels, strict=True)] if 'scores' in instances else None
+        attributes = self.dataset_meta.get('attributes') or {}
         draw_boxes(self.ax_save, bboxes, [np.array(palette[label]) / 255 for label in labels],
-                   points_per_pixel, texts, line_width)
+                   points_per_pixel, self._texts(instances, attributes), line_width,
+                   (_LEAST_TEXT if attributes else 0, max(_TEXT, _OF_LINE * line_width)))
         if 'keypoints' in instances:
             keypoints = instances.keypoints.float().numpy()
             if 'keypoint_scores' in instances:
-                seen, hollow = instances.keypoint_scores.float().numpy() >= self.kpt_thr, None
+                scores = instances.keypoint_scores.float().numpy()
+                # Keypoints that an object does not have score 0.
+                seen, hollow = (scores >= self.kpt_thr) & (scores > 0), None
             else:
                 visible = instances.keypoints_visible.numpy()
                 seen, hollow = visible > 0, visible == 1
-            draw_people(self.ax_save, keypoints, seen, self._style(keypoints.shape[1]), bboxes,
-                        points_per_pixel, hollow)
+            styles = find_styles(self.dataset_meta, labels.tolist(), keypoints.shape[1])
+            draw_people(self.ax_save, keypoints, seen, styles, bboxes, points_per_pixel, hollow)
         return self.get_image()
 
+    def _texts(self, instances, attributes):
+        """What is written into each box: class, score and attributes; None if nothing is."""
+        classes = self.dataset_meta.get('classes') or ()
+        labels, predicted = instances.labels.tolist(), 'scores' in instances
+        if predicted:
+            lines = [[label_of(score, label, classes)] for score, label in zip(
+                instances.scores.tolist(), labels, strict=True)]
+        elif attributes:
+            lines = [[classes[label]] if len(classes) > 1 else [] for label in labels]
+        else:
+            return None
+        named = name_attributes(
+            {name: values.float().numpy() for name, values in instances.items()
+             if name == 'labels' or name.startswith('attribute_')}, attributes)
+        for line, each in zip(lines, named, strict=True):
+            line += attribute_lines(each, with_scores=predicted)
+        return ['\n'.join(line) for line in lines]
+
     def _draw_heatmaps(self, image, data_sample):
-        """The image in grey with joint heat maps in their joints' colours, RGB."""
+        """Return the image in gray with keypoint heatmaps in their keypoints' colors, RGB."""
         heatmaps = data_sample.pred_fields.heatmaps.float().numpy()
         homography = data_sample.metainfo.get('homography_matrix')
         if homography is None:
             raise UserError('heat maps cannot be laid over the image, because the data sample has '
                             'no homography_matrix: let the test pipeline end in '
-                            'mmdet_centernet.PackPoseInputs')
+                            'mmdet_centernet.PackInputs')
         return joints_overlay(image, heatmap_to_image(
-            joint_heat(heatmaps, self._style(len(heatmaps))), image.shape[:2], homography,
-            data_sample.pred_fields.stride))
+            joint_heat(heatmaps, PoseStyle.of_heatmaps(self.dataset_meta, len(heatmaps))),
+            image.shape[:2], homography, data_sample.pred_fields.stride))
 
-    def _style(self, num_keypoints):
-        return PoseStyle.of(self.dataset_meta, num_keypoints)
+
+# The name that configs of poses and other modules have for it.
+PoseLocalVisualizer = CenterNetLocalVisualizer

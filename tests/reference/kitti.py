@@ -1,14 +1,11 @@
-"""KITTI's evaluation object by object, slowly, and random scenes to try evaluations on.
+"""KITTI's evaluation, object by object.
 
-Written from the rules of the development kit (readme and evaluate_object_3d.cpp), apart from the
-package: loops over plain dicts, overlaps by shapely.
+Written from the rules of the development kit (readme and evaluate_object_3d.cpp): loops over
+plain dicts, overlaps by shapely.
 """
 import math
 
-import numpy as np
 import shapely
-
-from mmdet_centernet.io.kitti import KittiObjects
 
 LIMITS = dict(easy=(40, 0, .15), moderate=(25, 1, .3), hard=(25, 2, .5))
 OFFICIAL = dict(Car=dict(image=.7, ground=.5, space=.5),
@@ -17,11 +14,11 @@ OFFICIAL = dict(Car=dict(image=.7, ground=.5, space=.5),
 STRICT = dict(Car=dict(image=.7, ground=.7, space=.7),
               Pedestrian=dict(image=.5, ground=.5, space=.5),
               Cyclist=dict(image=.5, ground=.5, space=.5))
-NEIGHBOUR = dict(Car='Van', Pedestrian='Person_sitting')
+NEIGHBOR = dict(Car='Van', Pedestrian='Person_sitting')
 
 
 def as_dicts(objects):
-    """Rows of a ``KittiObjects``."""
+    """Return the rows of a ``KittiObjects`` as dicts."""
     rows = []
     for i, name in enumerate(objects.types):
         rows.append(dict(
@@ -59,7 +56,7 @@ def footprint(item):
 def ground_and_space_overlap(detection, truth):
     if math.dist(detection['location'], truth['location']) > 30:
         return 0., 0.
-    # Where shapely stumbles over boxes that are the same but for rounding, all rules apply alike.
+    # Where shapely fails on boxes that differ by rounding alone, all rules apply alike.
     a, b = footprint(detection), footprint(truth)
     shared = shapely.intersection(a, b, grid_size=1e-12).area
     bottom = min(detection['location'][1], truth['location'][1])
@@ -71,7 +68,7 @@ def ground_and_space_overlap(detection, truth):
 
 
 def prepare(labels, results):
-    """Scenes as lists of dicts, with the overlaps of all pairs by kind."""
+    """Return scenes as lists of dicts, with the overlaps of all pairs by kind."""
     scenes = []
     for label, result in zip(labels, results):
         truths, detections = as_dicts(label), as_dicts(result)
@@ -87,7 +84,7 @@ def prepare(labels, results):
 
 
 def sort_out(scene, name, level):
-    """What each truth and detection is: 0 counts, 1 is ignored, -1 has nothing to do with it."""
+    """Return the state of each truth and detection: 0 counts, 1 is ignored, -1 is of others."""
     min_height, max_occlusion, max_truncation = LIMITS[level]
     truths, detections, _ = scene
     truth_states, detection_states = [], []
@@ -96,7 +93,7 @@ def sort_out(scene, name, level):
                 or truth['box'][3] - truth['box'][1] < min_height)
         if truth['type'] == name:
             truth_states.append(1 if hard else 0)
-        elif truth['type'] == NEIGHBOUR.get(name):
+        elif truth['type'] == NEIGHBOR.get(name):
             truth_states.append(1)
         else:
             truth_states.append(-1)
@@ -109,7 +106,7 @@ def sort_out(scene, name, level):
 
 
 def find_scores(scene, states, overlaps, least):
-    """First round: the scores of what is found, each truth taking the surest detection."""
+    """Return the scores of the first round, in which each truth takes the surest detection."""
     truths, detections, _ = scene
     truth_states, detection_states = states
     taken, scores = set(), []
@@ -130,7 +127,7 @@ def find_scores(scene, states, overlaps, least):
 
 
 def count(scene, states, overlaps, least, kind, threshold):
-    """Second round: found, false and summed similarity at a threshold."""
+    """Return the numbers of found and false and the summed similarity at a threshold."""
     truths, detections, all_overlaps = scene
     truth_states, detection_states = states
     seen = [detection['score'] >= threshold for detection in detections]
@@ -179,7 +176,7 @@ def pick_thresholds(scores, total):
 
 
 def curves(scenes, name, level, kind, least):
-    """Number of objects, precision and similarity at 41 steps."""
+    """Return the number of objects, and precision and similarity at 41 steps."""
     states = [sort_out(scene, name, level) for scene in scenes]
     total = sum(states_of[0].count(0) for states_of in states)
     scores = []
@@ -204,14 +201,14 @@ def curves(scenes, name, level, kind, least):
     return total, precision, similarity
 
 
-def average(curve, points):
+def average_slowly(curve, points):
     if points == 11:
         return sum(curve[step] for step in range(0, 41, 4)) / 11
     return sum(curve[1:]) / 40
 
 
-def evaluate(labels, results, classes=('Pedestrian', 'Car', 'Cyclist')):
-    """All figures by the names that the package gives them; NaN where nothing is to be found."""
+def evaluate_slowly(labels, results, classes=('Pedestrian', 'Car', 'Cyclist')):
+    """Return all figures by the package's names; NaN where there is nothing to find."""
     scenes = prepare(labels, results)
     figures, done = {}, {}
     for set_name, table in (('official', OFFICIAL), ('strict', STRICT)):
@@ -223,8 +220,9 @@ def evaluate(labels, results, classes=('Pedestrian', 'Car', 'Cyclist')):
                     if key not in done:
                         done[key] = curves(scenes, *key)
                     total, precision, similarity = done[key]
+                    curve = similarity if metric == 'aos' else precision
                     for points in (11, 40):
-                        value = average(similarity if metric == 'aos' else precision, points)
+                        value = average_slowly(curve, points)
                         figures[f'{name}_{level}_{metric}_AP{points}_{set_name}'] = (
                             value if total else math.nan)
         for level in LIMITS:
@@ -235,93 +233,3 @@ def evaluate(labels, results, classes=('Pedestrian', 'Car', 'Cyclist')):
                     values = [value for value in values if not math.isnan(value)]
                     figures[f'mean_{key}'] = sum(values) / len(values) if values else math.nan
     return figures
-
-
-def objects(rows, scored=False):
-    """``KittiObjects`` of rows (type, truncated, occluded, alpha, box, dims, location, ry, score).
-    """
-    types, truncated, occluded, alpha, boxes, dims, locations, turns, scores = (
-        list(column) for column in zip(*rows)) if rows else ([] for _ in range(9))
-    return KittiObjects(
-        types, np.array(truncated, float), np.array(occluded, np.int64), np.array(alpha, float),
-        np.array(boxes, float).reshape(-1, 4), np.array(dims, float).reshape(-1, 3),
-        np.array(locations, float).reshape(-1, 3), np.array(turns, float),
-        np.array(scores, float) if scored else None)
-
-
-DIMS = dict(Car=(1.5, 1.6, 3.9), Van=(2.2, 1.9, 5.), Pedestrian=(1.75, .6, .8),
-            Person_sitting=(1.3, .6, .8), Cyclist=(1.7, .6, 1.8), Tram=(3.5, 2.6, 16.))
-FOCAL, CENTER = 720., (620., 180.)
-
-
-def random_object(rng, name):
-    """A row of ``objects`` in front of a camera, the box about as large as it is seen."""
-    dims = np.array(DIMS[name]) * rng.uniform(.9, 1.1, 3)
-    z = rng.uniform(6, 60)
-    x, y = rng.uniform(-.6, .6) * z, rng.uniform(1.4, 1.9)
-    turn = rng.uniform(-math.pi, math.pi)
-    u, v = FOCAL * x / z + CENTER[0], FOCAL * y / z + CENTER[1]
-    width, height = FOCAL * dims[1:].mean() / z, FOCAL * dims[0] / z
-    return [name, rng.choice([0, .1, .2, .4, .6], p=[.6, .1, .1, .1, .1]),
-            int(rng.choice(4, p=[.5, .2, .2, .1])), turn - math.atan2(u - CENTER[0], FOCAL),
-            np.array([u - width / 2, v - height, u + width / 2, v]), dims,
-            np.array([x, y, z]), turn, 0.]
-
-
-def detection_of(rng, truth, blur):
-    """A detection of an object, off by some of it, now and then of the wrong class or turned."""
-    name, _, _, alpha, box, dims, location, turn, _ = truth
-    size = np.tile(box[2:] - box[:2], 2)
-    if name in ('Van', 'Person_sitting', 'Tram'):
-        name = dict(Van='Car', Person_sitting='Pedestrian', Tram='Car')[name]
-    if rng.random() < .1:
-        name = str(rng.choice(['Pedestrian', 'Car', 'Cyclist']))
-    around = math.pi * (rng.random() < .1)
-    noise = rng.normal(0, blur * .3)
-    return [name, -1, -1, alpha + around + noise, box + rng.normal(0, blur * .15, 4) * size,
-            dims * np.exp(rng.normal(0, blur * .2, 3)),
-            location + rng.normal(0, blur * .4, 3) * [1, .3, 1], turn + around + noise,
-            round(float(np.clip(rng.normal(.7 - blur * .3, .2), 0, 1)), 2)]
-
-
-def random_scenes(seed, images, most_objects=6, inventions=3):
-    """Labels and results with all that the rules distinguish.
-
-    Objects of all difficulties, neighbours, others, ``DontCare`` regions with detections in
-    them; detections twice, none, of the wrong class, too small; scores of two decimals, so that
-    many are equal; images without labels, without results and without both.
-
-    Returns:
-        tuple[list[KittiObjects], list[KittiObjects]]
-    """
-    rng = np.random.default_rng(seed)
-    labels, results = [], []
-    for _ in range(images):
-        truths, detections = [], []
-        for _ in range(rng.integers(0, most_objects + 1)):
-            truth = random_object(rng, str(rng.choice(list(DIMS), p=[.4, .1, .2, .08, .17, .05])))
-            truths.append(truth)
-            for _ in range(rng.choice([0, 1, 2, 3], p=[.15, .5, .25, .1])):
-                detections.append(detection_of(rng, truth, rng.choice([0, .3, 1.])))
-            if rng.random() < .15:
-                # Close beside: its detections are candidates of both.
-                near = list(truth)
-                near[4] = truth[4] + rng.normal(0, 2, 4)
-                near[6] = truth[6] + rng.normal(0, .2, 3)
-                truths.append(near)
-        for _ in range(rng.integers(0, inventions + 1)):
-            detections.append(detection_of(
-                rng, random_object(rng, str(rng.choice(['Car', 'Pedestrian', 'Cyclist']))), 0))
-        for _ in range(rng.integers(0, 3)):
-            base = random_object(rng, 'Car')
-            region = base[4] + [-30, -10, 30, 20]
-            truths.append(['DontCare', -1, -1, -10, region, [-1] * 3, [-1000] * 3, -10, 0])
-            if rng.random() < .7:
-                detections.append(detection_of(rng, base, .3))
-        if rng.random() < .08:
-            truths = []
-        if rng.random() < .08:
-            detections = []
-        labels.append(objects([truths[i] for i in rng.permutation(len(truths))]))
-        results.append(objects([detections[i] for i in rng.permutation(len(detections))], True))
-    return labels, results

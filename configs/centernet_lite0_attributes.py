@@ -1,0 +1,96 @@
+# An example for your own data: boxes whose objects have named attributes (docs/attributes.md).
+# Images in data/fruit/{train,val}/, boxes in COCO's format in data/fruit/annotations/, where each
+# annotation may have a dictionary "attributes", as CVAT writes it:
+#   {"ripeness": "ripe", "defects": ["hole"], "weight": 142.5}
+# Recipe of centernet_lite0_tree_crowns.py, which learns from few images on a CPU.
+_base_ = [
+    './_base_/models/centernet_lite0_dlaup.py',
+    './_base_/schedules/adamw_tree_crowns.py',
+    './_base_/default_runtime.py',
+]
+
+data_root = 'data/fruit/'
+classes = ('apple', 'pear')
+attributes = dict(
+    # One of these values.
+    ripeness=dict(kind='class', values=['green', 'ripe', 'rotten']),
+    # Any of these labels, also none.
+    defects=dict(kind='multi_label', values=['bruise', 'hole']),
+    # In whatever unit you like.
+    weight=dict(kind='number'))
+
+model = dict(
+    backbone=dict(frozen_stages=2),
+    bbox_head=dict(
+        num_classes=len(classes),
+        loss_wh=dict(loss_weight=0.2),
+        properties=[
+            dict(type='mmdet_centernet.Attribute', name='ripeness', kind='class', num_classes=3),
+            dict(type='mmdet_centernet.Attribute', name='defects', kind='multi_label',
+                 num_classes=2),
+            # About the mean and the standard deviation of your numbers: the network then
+            # predicts numbers between -2 and 2.
+            dict(type='mmdet_centernet.Attribute', name='weight', kind='number', mean=150.0,
+                 std=30.0),
+        ]))
+
+metainfo = dict(classes=classes, attributes=attributes)
+meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape')
+train_pipeline = [
+    dict(type='mmdet_centernet.LoadImage'),
+    dict(type='mmdet.LoadAnnotations', with_bbox=True),
+    dict(type='mmdet_centernet.LoadAttributes'),
+    # Flips left and right: set flip_prob=0 if an attribute tells them apart.
+    dict(type='mmdet_centernet.CenterAffine', crop_size=(512, 512)),
+    # Changes brightness, contrast and saturation: leave it out if an attribute is about these.
+    dict(type='mmdet_centernet.ColorJitterPCA'),
+    dict(type='mmdet_centernet.PackInputs', meta_keys=meta_keys),
+]
+test_pipeline = [
+    dict(type='mmdet_centernet.LoadImage'),
+    dict(type='mmdet_centernet.CenterPad', pad_mask=31),
+    # After the padding, so that the boxes that are drawn stay in pixels of the original image.
+    dict(type='mmdet.LoadAnnotations', with_bbox=True),
+    dict(type='mmdet_centernet.LoadAttributes'),
+    dict(type='mmdet_centernet.PackInputs', meta_keys=meta_keys),
+]
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='RepeatDataset',
+        times=8,
+        dataset=dict(
+            type='mmdet_centernet.CocoDataset',
+            data_root=data_root,
+            metainfo=metainfo,
+            ann_file='annotations/train.json',
+            data_prefix=dict(img='train/'),
+            pipeline=train_pipeline)))
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='mmdet_centernet.CocoDataset',
+        data_root=data_root,
+        metainfo=metainfo,
+        ann_file='annotations/val.json',
+        data_prefix=dict(img='val/'),
+        test_mode=True,
+        pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+val_evaluator = [
+    dict(type='mmdet.CocoMetric', ann_file=data_root + 'annotations/val.json', metric='bbox'),
+    dict(type='mmdet_centernet.AttributeMetric'),
+]
+test_evaluator = val_evaluator
+
+# The rate is meant for 4 images a step.
+auto_scale_lr = dict(enable=True)
+visualizer = dict(type='mmdet_centernet.CenterNetLocalVisualizer')
