@@ -5,6 +5,7 @@
 # Recipe of centernet_lite0_tree_crowns.py, which learns from few images on a CPU.
 _base_ = [
     './_base_/models/centernet_lite0_dlaup.py',
+    './_base_/default_data.py',
     './_base_/schedules/adamw_tree_crowns.py',
     './_base_/default_runtime.py',
 ]
@@ -35,7 +36,6 @@ model = dict(
         ]))
 
 metainfo = dict(classes=classes, attributes=attributes)
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape')
 train_pipeline = [
     dict(type='mmdet_centernet.LoadImage'),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
@@ -44,7 +44,7 @@ train_pipeline = [
     dict(type='mmdet_centernet.CenterAffine', crop_size=(512, 512)),
     # Changes brightness, contrast and saturation: leave it out if an attribute is about these.
     dict(type='mmdet_centernet.ColorJitterPCA'),
-    dict(type='mmdet_centernet.PackInputs', meta_keys=meta_keys),
+    dict(type='mmdet_centernet.PackInputs', meta_keys=_base_.meta_keys),
 ]
 test_pipeline = [
     dict(type='mmdet_centernet.LoadImage'),
@@ -52,15 +52,16 @@ test_pipeline = [
     # After the padding, so that the boxes that are drawn stay in pixels of the original image.
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(type='mmdet_centernet.LoadAttributes'),
-    dict(type='mmdet_centernet.PackInputs', meta_keys=meta_keys),
+    dict(type='mmdet_centernet.PackInputs', meta_keys=_base_.meta_keys),
 ]
+tta_pipeline = [
+    *test_pipeline[:-1], dict(type='TestTimeAug', transforms=[test_pipeline[-1:]])]
 
 train_dataloader = dict(
     batch_size=8,
     num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
+        _delete_=True,
         type='RepeatDataset',
         times=8,
         dataset=dict(
@@ -71,17 +72,12 @@ train_dataloader = dict(
             data_prefix=dict(img='train/'),
             pipeline=train_pipeline)))
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='mmdet_centernet.CocoDataset',
         data_root=data_root,
         metainfo=metainfo,
         ann_file='annotations/val.json',
         data_prefix=dict(img='val/'),
-        test_mode=True,
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
 

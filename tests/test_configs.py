@@ -32,7 +32,7 @@ PROMISED = {
     'official/ctdet_pascal_resdcn101_384', 'official/ctdet_pascal_resdcn101_512',
     'bubbliiiing/resnet50_voc', 'bubbliiiing/hourglass_coco', 'centernet_pose_dla34_140e_coco',
     'centernet_pose_r50_dlaup_140e_coco', 'centernet_pose_lite0_140e_coco',
-    'centernet_pose_lite0_figures',
+    'centernet_pose_lite0_figures', 'centernet_lite0_attributes',
     *(f'official/multi_pose_{net}_{length}' for net in ('dla', 'hg') for length in ('1x', '3x')),
     'centernet_mono3d_dla34_70e_kitti', 'centernet_mono3d_lite0_70e_kitti',
     'centernet_mono3d_lite0_road_scenes', 'official/ddd_3dop', 'official/ddd_sub'}
@@ -94,6 +94,8 @@ def test_model_builds(path):
         channels.update(depth=1, dims=3, orientation=8)
         if cfg.model.bbox_head.get('with_location_offset'):
             channels.update(location_offset=2)
+    for each in cfg.model.bbox_head.get('properties', []):
+        channels[f'attribute_{each.name}'] = each.get('num_classes', 1)
     # A map of a quarter of the input's size comes out of every stack.
     expected = {name: (1, count, 32, 64) for name, count in channels.items()}
     assert all(output == expected for output in outputs)
@@ -296,6 +298,25 @@ def test_the_model_zoo_lists_them_all_as_they_are():
         assert row[2:6] == [
             str(passes_of(cfg)), training_size(dataset.pipeline),
             str(cfg.auto_scale_lr.base_batch_size), f'{optimizer.type} {optimizer.lr:g}'], name
+    assert sorted(names) == sorted(map(config_id, FINAL))
+
+
+def test_the_readme_lists_them_all_as_they_are():
+    """With the backbones and published figures of the model zoo."""
+    zoo = {row[0].partition(']')[0][2:-1]: row for row in rows_of(
+        (CONFIGS.parent / 'docs/model_zoo.md').read_text())}
+    names = []
+    for row in rows_of((CONFIGS / 'README.md').read_text()):
+        name, file = re.fullmatch(r'\[`(.+)`\]\((.+)\)', row[0]).groups()
+        names.append(name)
+        assert file == f'{name}.py'
+        cfg = Config.fromfile(CONFIGS / file)
+        epochs, passes = cfg.train_cfg.max_epochs, passes_of(cfg)
+        whole, images = cfg.auto_scale_lr.base_batch_size, cfg.train_dataloader.batch_size
+        batch = str(whole) if whole % images else f'{whole // images} x {images}'
+        times = '' if passes == epochs else f' = {epochs} x {passes // epochs}'
+        assert row[1:] == [zoo[name][1], batch, zoo[name][3], f'{passes}{times}',
+                           f'`epoch_{epochs}.pth`', zoo[name][6]], name
     assert sorted(names) == sorted(map(config_id, FINAL))
 
 

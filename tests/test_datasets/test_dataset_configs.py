@@ -15,9 +15,12 @@ from PIL import Image
 from mmdet_centernet.inference.overrides import apply_test_options
 from mmdet_centernet.ops.affine import invert_warp, warp_boxes
 
-CONFIGS = Path(__file__).parents[2] / 'configs/_base_/datasets'
-NAMES = ['coco_detection', 'coco_detection_pad127', 'coco_detection_stretch512', 'official_coco',
-         'voc0712', 'voc0712_512', 'voc0712_stretch512', 'tree_crowns']
+CONFIGS = Path(__file__).parents[2] / 'configs'
+COCO, VOC, TREES = (f'_base_/datasets/{name}' for name in (
+    'coco_detection', 'voc0712', 'tree_crowns'))
+STRETCHED = 'bubbliiiing/resnet50_voc'
+NAMES = [COCO, f'{COCO}_pad127', VOC, f'{VOC}_512', TREES, STRETCHED,
+         'bubbliiiing/hourglass_coco', 'official/ctdet_coco_dla_1x']
 
 
 @pytest.fixture(autouse=True)
@@ -71,11 +74,11 @@ def test_every_type_can_be_built(name):
 
 def test_harder_test_of_the_trees():
     """As the head of the config says."""
-    text = (CONFIGS / 'tree_crowns.py').read_text()
+    text = (CONFIGS / f'{TREES}.py').read_text()
     options = dict(word.lstrip('# ').split('=') for line in text.splitlines()
                    for word in line.split() if line.startswith('#     ') and '=' in word)
     assert len(options) == 3
-    config = Config.fromfile(CONFIGS / 'tree_crowns.py')
+    config = Config.fromfile(CONFIGS / f'{TREES}.py')
     config.merge_from_dict(options)
     assert config.test_dataloader.dataset.ann_file == 'annotations/test.json'
     assert config.test_dataloader.dataset.data_prefix.img == 'test/'
@@ -103,7 +106,7 @@ def evaluate(dataset, evaluator, spoil=0.):
     return evaluator.evaluate(len(dataset))
 
 
-@pytest.mark.parametrize('name', ['voc0712', 'voc0712_512', 'voc0712_stretch512'])
+@pytest.mark.parametrize('name', [VOC, f'{VOC}_512', STRETCHED])
 def test_voc_with_both_metrics(voc, name):
     config = Config.fromfile(CONFIGS / f'{name}.py')
     dataset = DATASETS.build(dict(config.test_dataloader.dataset, data_root=str(voc)))
@@ -128,7 +131,7 @@ class OneScale:
 
 @pytest.mark.parametrize('resolution', ['keep', 'fix'])
 def test_voc_at_every_test_scale(voc, resolution):
-    config = Config.fromfile(CONFIGS.parents[1] / 'centernet_r18_dcn_70e_voc0712.py')
+    config = Config.fromfile(CONFIGS / 'centernet_r18_dcn_70e_voc0712.py')
     apply_test_options(config, resolution, 'ms')
     dataset = DATASETS.build(dict(config.test_dataloader.dataset, data_root=str(voc)))
     shapes = [tuple(image.shape[1:]) for image in dataset[0]['inputs']]
@@ -141,7 +144,7 @@ def test_voc_at_every_test_scale(voc, resolution):
 
 
 def test_stretching_is_pillows(voc):
-    config = Config.fromfile(CONFIGS / 'voc0712_stretch512.py')
+    config = Config.fromfile(CONFIGS / f'{STRETCHED}.py')
     dataset = DATASETS.build(dict(config.test_dataloader.dataset, data_root=str(voc)))
     image = np.random.default_rng(0).integers(0, 256, (333, 217, 3), dtype=np.uint8)
     file = voc / 'VOC2007/JPEGImages/000002.jpg'
@@ -154,7 +157,7 @@ def test_stretching_is_pillows(voc):
 
 
 def test_trees(trees):
-    config = Config.fromfile(CONFIGS / 'tree_crowns.py')
+    config = Config.fromfile(CONFIGS / f'{TREES}.py')
     config.merge_from_dict({
         'test_dataloader.dataset.data_root': str(trees),
         'test_evaluator.ann_file': str(trees / 'annotations/val.json')})

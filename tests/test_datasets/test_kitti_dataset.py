@@ -15,7 +15,7 @@ from PIL.ImageFile import ImageFile
 from mmdet_centernet.datasets import KittiMono3DDataset, checks, kitti
 from mmdet_centernet.errors import UserError
 
-CONFIGS = Path(__file__).parents[2] / 'configs/_base_/datasets'
+CONFIGS = Path(__file__).parents[2] / 'configs/official'
 WIDTH, HEIGHT = 124, 37
 P2 = np.array([[72.15, 0, 60.9, 4.48], [0, 72.15, 17.2, .021], [0, 0, 1, .0027]])
 CALIB = 'P0: ' + '1 ' * 12 + '\nP2: ' + ' '.join(map(str, P2.ravel())) + '\n'
@@ -289,7 +289,7 @@ def test_progress_is_logged_on_slow_disks(build, said, monkeypatch):
 
 
 @pytest.mark.parametrize('name, folder', [
-    ('kitti_3dop', 'ImageSets_3dop'), ('kitti_sub', 'ImageSets_subcnn')])
+    ('ddd_3dop', 'ImageSets_3dop'), ('ddd_sub', 'ImageSets_subcnn')])
 def test_the_configs_read_kitti(build, tmp_path, name, folder):
     init_default_scope('mmdet')
     build({'000001': LINES, '000002': LINES})
