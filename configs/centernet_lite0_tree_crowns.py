@@ -1,4 +1,4 @@
-# The demo: tree crowns in aerial photos, learnt on a CPU in minutes. EfficientNet-Lite0 from
+# The demo: tree crowns in aerial photos, learned on a CPU in minutes. EfficientNet-Lite0 from
 # ImageNet with its stages of strides 2 and 4 frozen, which halves the time of a step. Recipe
 # found by trial on these data.
 _base_ = [
@@ -11,10 +11,9 @@ _base_ = [
 model = dict(
     backbone=dict(frozen_stages=2),
     bbox_head=dict(num_classes=1, loss_wh=dict(loss_weight=0.2)))
-# What is tested is the average of the weights over some 250 steps: 42 tiles of one photo are
-# soon learnt by heart.
+# The average of the weights over about 250 steps is tested: a network soon learns 42 tiles of one
+# photo by heart.
 custom_hooks = [
-    *_base_.custom_hooks,
     dict(type='mmengine.EMAHook', ema_type='ExpMomentumEMA', momentum=0.004, gamma=100,
          update_buffers=True),
 ]

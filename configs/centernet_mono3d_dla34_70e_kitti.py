@@ -1,6 +1,6 @@
-# Monocular 3D boxes on KITTI with DLA-34, 16 images a step. Loss, optimiser, schedule and crop are
-# the paper's, the only ones with which anybody has published a CenterNet's 3D boxes;
-# normalisation is that of centernet_dla34_140e_coco.py. Reference, published by the original for
+# Monocular 3D boxes on KITTI with DLA-34, 16 images a step. Loss, optimizer, schedule and crop are
+# the paper's, because nobody has published a CenterNet's 3D boxes with others; normalization is
+# that of centernet_dla34_140e_coco.py. Reference, published by the original implementation for
 # its own recipe (official/ddd_3dop.py), cars, easy / moderate / hard, 11 recall points: BEV AP
 # at IoU 0.5 34.0 / 30.5 / 26.8.
 _base_ = [

@@ -1,4 +1,4 @@
-# The 3D demo: road scenes drawn with known cameras, learnt on a CPU in minutes.
+# The 3D demo: road scenes drawn with known cameras, learned on a CPU in minutes.
 # EfficientNet-Lite0 from ImageNet with its stages of strides 2 and 4 frozen, which shortens a
 # step. Recipe found by trial on these data.
 _base_ = [
@@ -11,16 +11,15 @@ _base_ = [
 model = dict(
     backbone=dict(frozen_stages=2),
     bbox_head=dict(
-        # Where the centre of the 3D box is, which for near and cut-off cars is far from that of
-        # the 2D box.
+        # The center of the 3D box, which for near and truncated cars is far from that of the
+        # 2D box.
         with_location_offset=True,
         normalizer='objects',
         # The depth is an exponential, whose gradient is the depth itself: at full weight it
-        # drowns what else is to be learnt.
+        # drowns out everything else.
         loss_depth=dict(loss_weight=0.2)))
-# What is tested is the average of the weights over some 250 steps.
+# The average of the weights over about 250 steps is tested.
 custom_hooks = [
-    *_base_.custom_hooks,
     dict(type='mmengine.EMAHook', ema_type='ExpMomentumEMA', momentum=0.004, gamma=100,
          update_buffers=True),
 ]

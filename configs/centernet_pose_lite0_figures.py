@@ -1,4 +1,4 @@
-# The pose demo: synthetic figures with seven joints, learnt on a CPU in minutes.
+# The pose demo: synthetic figures with seven keypoints, learned on a CPU in minutes.
 # EfficientNet-Lite0 from ImageNet with its stages of strides 2 and 4 frozen, which shortens a
 # step. Recipe found by trial on these data.
 _base_ = [
@@ -13,10 +13,10 @@ model = dict(
     bbox_head=dict(
         num_classes=1,
         num_keypoints=7,
-        # Learnt around the centres, not only there, the joints' places come much sooner.
+        # Keypoints are learned much sooner around the centers than only there.
         dense_displacement=True,
         loss_wh=dict(loss_weight=0.3)))
-# What is tested is the average of the weights over some 250 steps.
+# The average of the weights over about 250 steps is tested.
 custom_hooks = [
     *_base_.custom_hooks,
     dict(type='mmengine.EMAHook', ema_type='ExpMomentumEMA', momentum=0.004, gamma=100,

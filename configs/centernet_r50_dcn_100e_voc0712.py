@@ -1,8 +1,8 @@
 # ResNet-50 with DCNv2 on Pascal VOC 2007 + 2012, 512 x 512; schedule of bubbliiiing's
-# centernet-pytorch: in the first half the backbone is frozen. Batches are of 16 images all the
-# way; there it is 16 while the backbone is frozen and 8 afterwards, to fit small GPUs, at the
-# same rate. Reference: 77.1 mAP on VOC 2007 test, published there for a ResNet-50 without DCNv2
-# (bubbliiiing/resnet50_voc.py).
+# centernet-pytorch, which freezes the backbone in the first half. Batches have 16 images
+# throughout; there they have 16 while the backbone is frozen and 8 afterwards, to fit small GPUs,
+# at the same rate. Reference: 77.1 mAP on VOC 2007 test, published there for a ResNet-50 without
+# DCNv2 (bubbliiiing/resnet50_voc.py).
 _base_ = [
     './_base_/models/centernet_r18_dcn.py',
     './_base_/datasets/voc0712_512.py',
@@ -15,6 +15,5 @@ model = dict(
     neck=dict(in_channels=2048),
     bbox_head=dict(num_classes=20))
 custom_hooks = [
-    *_base_.custom_hooks,
     dict(type='mmdet_centernet.FreezeHook', modules=('backbone', ), epochs=50),
 ]

@@ -1,7 +1,7 @@
 # ResNet-50 with the pyramid neck of DLA-34, 8 GPUs x 16 images; recipe of
 # centernet_dla34_140e_coco.py. Reference: 38.9 box AP on COCO val2017, published by
 # PaddleDetection for a stronger ResNet-50 (variant D, distilled weights, DCNv2 in its last
-# stage) trained with averaged weights and synchronised batch normalisation.
+# stage) trained with averaged weights and synchronized batch normalization.
 _base_ = [
     './_base_/models/centernet_r50_dlaup.py',
     './_base_/datasets/coco_detection.py',

@@ -15,8 +15,12 @@ from mmengine.registry import DefaultScope, Registry
 from mmengine.runner import Runner
 
 import mmdet_centernet.registry as ours
+from mmdet_centernet.engine.config import RUN_HOOKS
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.inference.test_options import apply_test_options
+from mmdet_centernet.inference.overrides import apply_test_options
+from mmdet_centernet.inference.tta import SCALES
+from mmdet_centernet.models.properties import Keypoints
+from mmdet_centernet.models.test_time_augs.centernet_tta import SOFT_NMS
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ALL = sorted(CONFIGS.rglob('*.py'))
@@ -45,7 +49,7 @@ MONO3D = [path for path in FINAL if 'mono3d' in path.stem or 'ddd' in path.stem]
 # what tools read.
 KNOWN_KEYS = {
     *inspect.signature(Runner).parameters, '_base_', 'custom_imports', 'auto_scale_lr',
-    'log_level', 'launcher', 'tta_model'}
+    'log_level', 'launcher', 'tta_model', 'tta_pipeline'}
 
 
 def config_id(path):
@@ -117,9 +121,10 @@ def test_what_was_promised_is_there():
     assert {config_id(path) for path in FINAL} >= PROMISED
 
 
-@pytest.mark.parametrize('path', FINAL, ids=config_id)
-def test_types_exist_and_say_whose_they_are(path, known):
-    assert list(wrong_types(Config.fromfile(path).to_dict(), known)) == []
+def test_types_exist_and_have_a_scope(known):
+    faults = {config_id(path): list(wrong_types(Config.fromfile(path).to_dict(), known))
+              for path in FINAL}
+    assert {name: lines for name, lines in faults.items() if lines} == {}
 
 
 BUILT = {}
@@ -145,9 +150,9 @@ def test_model_builds(path):
     assert len(outputs) == cfg.model.bbox_head.get('num_stacks', 1)
     channels = dict(heatmap=model.bbox_head.num_classes, wh=2, offset=2)
     if path in POSE:
-        joints = model.bbox_head.num_keypoints
+        count = model.bbox_head.find_property(Keypoints).num_keypoints
         channels.update(
-            keypoint_displacement=2 * joints, keypoint_heatmap=joints, keypoint_offset=2)
+            keypoint_displacement=2 * count, keypoint_heatmap=count, keypoint_offset=2)
     if path in MONO3D:
         channels.update(depth=1, dims=3, orientation=8)
         if cfg.model.bbox_head.get('with_location_offset'):
@@ -162,28 +167,168 @@ def test_model_builds(path):
         assert model.bbox_head.num_classes == len(classes)
 
 
-@pytest.mark.parametrize('path', FINAL, ids=config_id)
-def test_the_plugin_is_imported_and_the_head_says_where_it_is_from(path):
-    cfg = Config.fromfile(path)
-    assert cfg.default_scope == 'mmdet'
-    assert cfg.custom_imports == dict(imports=['mmdet_centernet'], allow_failed_imports=False)
-    assert path.read_text().startswith(('#', '"""'))
+def test_the_plugin_is_imported_and_a_comment_tells_the_origin():
+    for path in FINAL:
+        cfg = Config.fromfile(path)
+        assert cfg.default_scope == 'mmdet', path
+        assert cfg.custom_imports == dict(
+            imports=['mmdet_centernet'], allow_failed_imports=False), path
+        assert path.read_text().startswith('#'), path
 
 
-@pytest.mark.parametrize('path', ALL, ids=config_id)
-def test_no_name_is_assigned_in_vain(path):
+def test_no_name_is_assigned_in_vain():
     """A top-level name is read by mmengine, by the config itself or by one that inherits."""
-    tree = ast.parse(path.read_text())
-    assigned = {
-        target.id for node in tree.body if isinstance(node, ast.Assign)
-        for target in node.targets if isinstance(target, ast.Name)}
-    used = {
-        node.id for node in ast.walk(tree)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     inherited = {
-        name for other in ALL
-        for name in re.findall(r'_base_\.(\w+)', other.read_text())}
-    assert assigned - KNOWN_KEYS - used - inherited == set()
+        name for path in ALL for name in re.findall(r'_base_\.(\w+)', path.read_text())}
+    unused = {}
+    for path in ALL:
+        tree = ast.parse(path.read_text())
+        assigned = {
+            target.id for node in tree.body if isinstance(node, ast.Assign)
+            for target in node.targets if isinstance(target, ast.Name)}
+        used = {
+            node.id for node in ast.walk(tree)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        unused[config_id(path)] = assigned - KNOWN_KEYS - used - inherited
+    assert {name: names for name, names in unused.items() if names} == {}
+
+
+def bases_of(path):
+    """The files that a config names as its ``_base_``."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == '_base_':
+            bases = ast.literal_eval(node.value)
+            return [(path.parent / base).resolve()
+                    for base in ([bases] if isinstance(bases, str) else bases)]
+    return []
+
+
+def levels_of(path):
+    """The length of a config's longest chain of inheritance, itself included."""
+    return 1 + max(map(levels_of, bases_of(path)), default=0)
+
+
+def all_bases_of(path):
+    """Every file that a config inherits from, directly or not."""
+    return {found for base in bases_of(path) for found in ({base} | all_bases_of(base))}
+
+
+def test_inheritance_is_at_most_three_levels_deep(tmp_path):
+    deep = {config_id(path): levels for path in ALL if (levels := levels_of(path)) > 3}
+    assert deep == {}
+    # The count counts.
+    folder = tmp_path / 'chain'
+    folder.mkdir()
+    (folder / 'a.py').write_text('')
+    (folder / 'b.py').write_text("_base_ = './a.py'\n")
+    (folder / 'c.py').write_text("_base_ = ['./a.py', './b.py']\n")
+    assert levels_of(folder / 'c.py') == 3 and len(all_bases_of(folder / 'c.py')) == 2
+
+
+def test_each_architecture_has_one_primitive():
+    """Of a family's models exactly one has no base, and no other family's is inherited from."""
+    models = sorted((CONFIGS / '_base_/models').glob('*.py'))
+    primitives = {path for path in models if not bases_of(path)}
+    assert {path.stem for path in primitives} == {
+        'centernet_r18_dcn', 'centernet_dla34', 'centernet_hg104', 'centernet_lite0_dlaup',
+        'centernet_r50_dlaup'}
+    kinds = {}
+    for path in (*models, *FINAL):
+        model = Config.fromfile(path).model
+        kinds[path] = (model.backbone.type, (model.neck or {}).get('type'))
+    # A ResNet whose strides are where Caffe has them.
+    kinds[CONFIGS / 'bubbliiiing/resnet50_voc.py'] = kinds[
+        CONFIGS / '_base_/models/centernet_r18_dcn.py']
+    assert len({kinds[path] for path in primitives}) == len(primitives)
+    for path in (*models, *FINAL):
+        for base in all_bases_of(path) & set(models):
+            assert kinds[base] == kinds[path], (path, base)
+
+
+def test_only_the_official_configs_inherit_from_official_bases():
+    for path in FINAL:
+        if path.parent.name != 'official':
+            assert not any(base.stem.startswith('official_') for base in all_bases_of(path)), path
+
+
+def test_configs_state_their_difference():
+    """Loaders are described once, and no base is unpacked into another dictionary."""
+    for path in ALL:
+        tree = ast.parse(path.read_text())
+        unpacked = [node for node in ast.walk(tree) if isinstance(node, ast.Dict)
+                    and None in node.keys]
+        unpacked += [node for node in ast.walk(tree) if isinstance(node, ast.keyword)
+                     and node.arg is None]
+        assert not unpacked, path
+        if path.name != 'default_data.py':
+            assert not any(word in path.read_text() for word in (
+                'persistent_workers=', 'sampler=')), path
+
+
+@pytest.mark.parametrize('one, other, differences', [
+    ('coco_detection', 'coco_detection_pad127', dict(pad_mask=(31, 127))),
+    ('coco_pose', 'coco_pose_pad127', dict(pad_mask=(31, 127))),
+    ('voc0712', 'voc0712_512', {
+        name: ((384, 384), (512, 512)) for name in ('input_size', 'crop_size', 'size')})])
+def test_variants_of_a_data_set_differ_in_nothing_else(one, other, differences):
+    def replaced(node, key=None):
+        if isinstance(node, dict):
+            return {name: replaced(value, name) for name, value in node.items()}
+        if key in differences and node == differences[key][0]:
+            return differences[key][1]
+        if isinstance(node, (list, tuple)):
+            return type(node)(replaced(value) for value in node)
+        return node
+    one, other = (Config.fromfile(CONFIGS / f'_base_/datasets/{name}.py').to_dict()
+                  for name in (one, other))
+    assert one != other
+    assert replaced(one) == other
+
+
+def test_no_config_has_to_list_the_hooks_that_tools_add():
+    """But for the skeleton's hook, without which other tools could not flip people."""
+    for path in FINAL:
+        listed = {hook.type.rpartition('.')[2]
+                  for hook in Config.fromfile(path).get('custom_hooks', [])}
+        assert listed & set(RUN_HOOKS) == ({'SkeletonHook'} if path in POSE else set()), path
+
+
+def passes_of(cfg):
+    """How often a training goes through the images: epochs times repetitions."""
+    dataset, times = cfg.train_dataloader.dataset, 1
+    while 'dataset' in dataset:
+        times *= dataset.times
+        dataset = dataset.dataset
+    return cfg.train_cfg.max_epochs * times
+
+
+def test_names_and_metafile_count_passes_over_the_images():
+    models = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())['Models']
+    for model in models:
+        passes = passes_of(Config.fromfile(CONFIGS / f'{model["Name"]}.py'))
+        assert model['Metadata']['Epochs'] == passes, model['Name']
+        in_name = re.search(r'_(\d+)e(_|$)', model['Name'])
+        assert in_name is None or int(in_name[1]) == passes, model['Name']
+    for path in (CONFIGS / '_base_/schedules').glob('*.py'):
+        # Where the data repeat themselves, the file says which epochs MMEngine counts.
+        in_name = re.search(r'_(\d+)e', path.stem)
+        epochs = Config.fromfile(path).train_cfg.max_epochs
+        if in_name and int(in_name[1]) != epochs:
+            assert f'epoch_{epochs}.pth' in path.read_text(), path
+
+
+def test_every_checkpoint_that_a_page_names_is_written():
+    """A path such as work_dirs/CONFIG/epoch_28.pth ends in the last epoch of that config."""
+    found = set()
+    pages = [*CONFIGS.rglob('*.py'), *CONFIGS.rglob('*.md'), CONFIGS.parent / 'README.md',
+             *(CONFIGS.parent / 'docs').glob('*.md')]
+    for page in pages:
+        found |= set(re.findall(r'work_dirs/([\w/]+)/epoch_(\d+)\.pth', page.read_text()))
+    assert found
+    for name, epoch in found:
+        if (CONFIGS / f'{name}.py').exists():
+            cfg = Config.fromfile(CONFIGS / f'{name}.py')
+            assert int(epoch) == cfg.train_cfg.max_epochs, (name, epoch)
 
 
 def test_the_metafile_lists_them_all():
@@ -216,14 +361,12 @@ def test_the_model_zoo_lists_them_all_as_they_are():
         names.append(name)
         assert file == f'../configs/{name}.py'
         cfg = Config.fromfile(CONFIGS / f'{name}.py')
-        dataset, times = cfg.train_dataloader.dataset, 1
-        while 'dataset' in dataset:
-            times *= dataset.times
-            dataset = dataset.dataset
+        dataset = cfg.train_dataloader.dataset
+        dataset = dataset.get('dataset', dataset)
         dataset = dataset.get('datasets', [dataset])[0]
         optimizer = cfg.optim_wrapper.optimizer
         assert row[2:6] == [
-            str(cfg.train_cfg.max_epochs * times), training_size(dataset.pipeline),
+            str(passes_of(cfg)), training_size(dataset.pipeline),
             str(cfg.auto_scale_lr.base_batch_size), f'{optimizer.type} {optimizer.lr:g}'], name
     assert sorted(names) == sorted(map(config_id, FINAL))
 
@@ -343,27 +486,34 @@ def test_official_3d_recipe(name):
         type='mmdet_centernet.CenterResize', size=(1280, 384), fit='width')
 
 
-@pytest.mark.parametrize('path', POSE, ids=config_id)
-def test_pose_configs_load_measure_and_draw_joints(path):
-    cfg = Config.fromfile(path)
-    dataset = cfg.train_dataloader.dataset
-    train = [step.type.rpartition('.')[2] for step in dataset.get('dataset', dataset).pipeline]
-    test = [step.type.rpartition('.')[2] for step in cfg.test_dataloader.dataset.pipeline]
-    assert train[:4] == ['LoadImage', 'LoadAnnotations', 'LoadKeypoints', 'CenterAffine']
-    assert test[2:] == ['LoadAnnotations', 'LoadKeypoints', 'PackPoseInputs']
-    assert train[-1] == 'PackPoseInputs'
-    evaluator = cfg.test_evaluator
-    assert evaluator.type == 'mmdet_centernet.CocoKeypointMetric'
-    assert evaluator.metric == ['keypoints', 'bbox']
-    assert evaluator.ann_file == cfg.data_root + cfg.test_dataloader.dataset.ann_file
-    assert cfg.visualizer.type == 'mmdet_centernet.PoseLocalVisualizer'
+def test_pose_configs_load_measure_and_draw_keypoints():
+    assert POSE
+    for path in POSE:
+        cfg = Config.fromfile(path)
+        dataset = cfg.train_dataloader.dataset
+        train = [
+            step.type.rpartition('.')[2] for step in dataset.get('dataset', dataset).pipeline]
+        test = [step.type.rpartition('.')[2] for step in cfg.test_dataloader.dataset.pipeline]
+        assert train[:4] == [
+            'LoadImage', 'LoadAnnotations', 'LoadKeypoints', 'CenterAffine'], path
+        assert test[2:] == ['LoadAnnotations', 'LoadKeypoints', 'PackPoseInputs'], path
+        assert train[-1] == 'PackPoseInputs', path
+        evaluator = cfg.test_evaluator
+        assert evaluator.type == 'mmdet_centernet.CocoKeypointMetric', path
+        assert evaluator.metric == ['keypoints', 'bbox'], path
+        assert evaluator.ann_file == (
+            cfg.data_root + cfg.test_dataloader.dataset.ann_file), path
+        assert cfg.visualizer.type == 'mmdet_centernet.PoseLocalVisualizer', path
 
 
 @pytest.mark.parametrize('path', FINAL, ids=config_id)
 def test_every_config_can_be_tested_as_in_the_paper(path):
     """But for the scales of those that stretch the image or tell distances."""
-    for resolution, tta in ((None, 'flip'), (None, 'ms'), ('keep', 'ms'), ('fix', 'ms')):
+    for resolution, tta in (
+            (None, 'config'), ('fix', 'config'), (None, 'flip'), (None, 'ms'), ('keep', 'ms'),
+            ('fix', 'ms')):
         cfg = Config.fromfile(path)
+        detector = cfg.model.to_dict()
         if path.parent.name == 'bubbliiiing' and (resolution, tta) == (None, 'ms'):
             with pytest.raises(UserError, match='CenterResize'):
                 apply_test_options(cfg, resolution, tta)
@@ -374,11 +524,30 @@ def test_every_config_can_be_tested_as_in_the_paper(path):
             continue
         apply_test_options(cfg, resolution, tta)
         assert cfg.model.type == 'mmdet_centernet.CenterNetTTAModel'
+        assert cfg.model.module == detector
         steps = cfg.test_dataloader.dataset.pipeline[-1].transforms[0]
         if tta == 'ms':
-            assert [step.scale for step in steps] == [0.5, 0.75, 1, 1.25, 1.5]
-        if resolution == 'keep':
+            assert [step.scale for step in steps] == list(SCALES) == [0.5, 0.75, 1, 1.25, 1.5]
+        if (resolution, tta) == ('keep', 'ms'):
             hourglass = 'Hourglass' in cfg.model.module.backbone.type
             assert {step.pad_mask for step in steps} == {127 if hourglass else 31}
-        if resolution == 'fix':
+        if (resolution, tta) == ('fix', 'ms'):
             assert {step.type for step in steps} == {'mmdet_centernet.CenterResize'}
+        if (resolution, tta) == ('fix', 'config'):
+            flip = Config.fromfile(path)
+            apply_test_options(flip, resolution, 'flip')
+            assert cfg.test_dataloader == flip.test_dataloader
+
+
+def test_tta_of_every_config_is_flip_testing():
+    """Its pipeline is the test pipeline: nobody has changed one and forgotten the other."""
+    for path in FINAL:
+        cfg, flip = Config.fromfile(path), Config.fromfile(path)
+        assert 'tta_model' in cfg and 'tta_pipeline' in cfg, path
+        apply_test_options(flip, tta='flip')
+        apply_test_options(cfg, tta='config')
+        assert cfg.test_dataloader == flip.test_dataloader, path
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            detector, _ = built(Config.fromfile(path))
+            model = mmengine.registry.MODELS.build(dict(cfg.tta_model, module=detector))
+        assert model.flip and model.nms == SOFT_NMS, path

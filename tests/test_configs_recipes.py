@@ -11,7 +11,7 @@ from mmengine.registry import HOOKS, MODELS, TRANSFORMS, DefaultScope
 from mmengine.structures import InstanceData
 from test_configs import CONFIGS, known, wrong_types  # noqa: F401  (a fixture)
 
-from mmdet_centernet.inference.test_options import apply_test_options
+from mmdet_centernet.inference.overrides import apply_test_options
 
 PAGES = {name: (CONFIGS.parent / f'docs/{name}.md').read_text() for name in ('recipes', 'pose')}
 BLOCKS = [block for page in PAGES.values()

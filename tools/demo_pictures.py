@@ -1,4 +1,4 @@
-"""Paint what a checkpoint finds: ``python tools/demo_pictures.py CONFIG CHECKPOINT``."""
+"""Draw a checkpoint's predictions: ``python tools/demo_pictures.py CONFIG CHECKPOINT``."""
 import argparse
 import os
 import sys
@@ -14,34 +14,34 @@ from mmdet_centernet.engine.runner import use_cpu
 def parse_args(argv=None):
     """The command line."""
     parser = argparse.ArgumentParser(
-        description='Paint ground truth, predictions and heat maps side by side; '
-                    'of a pose model skeletons and joint heat maps, of a 3D model boxes in space, '
-                    'also from above')
+        description='Draw ground truth, predictions and heatmaps side by side: skeletons and '
+                    'keypoint heatmaps of a pose model, 3D boxes of a 3D model, also in the '
+                    'bird\'s-eye view')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out-dir', required=True, help='folder for the pictures')
+    parser.add_argument('--out-dir', required=True, help='folder for the figures')
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='val')
     parser.add_argument('--count', type=int, default=6, help='number of images')
     parser.add_argument('--score-thr', type=float, default=0.25,
                         help='predictions below it are not drawn')
     parser.add_argument('--kpt-thr', type=float, default=0.3,
-                        help='joints that score less are not drawn')
+                        help='keypoints with a lower score are not drawn')
     parser.add_argument('--format', choices=['png', 'jpg'], default='png')
     cli.add_common_arguments(parser)
     return parser.parse_args(argv)
 
 
 def main(argv=None):
-    """Paint as the command line says."""
+    """Draw the figures."""
     args = parse_args(argv)
     config = load_config(args.config, args.cfg_options)
     if args.device == 'cpu':
         use_cpu()
-    pictures = list(write_figures(config, args.checkpoint, args.out_dir, args.split,
-                                   args.count, args.score_thr, args.kpt_thr, args.format))
-    print(f'\n{len(pictures)} pictures of the {args.split} images, ground truth beside '
-          'predictions and heat maps:')
-    for path in pictures:
+    figures = list(write_figures(config, args.checkpoint, args.out_dir, args.split,
+                                 args.count, args.score_thr, args.kpt_thr, args.format))
+    print(f'\n{len(figures)} figures of {args.split} images with ground truth, predictions and '
+          'heatmaps:')
+    for path in figures:
         print(f'  {os.path.relpath(path)}')
     print(f'Look at them in {os.path.abspath(args.out_dir)}')
 

@@ -3,36 +3,38 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 
 import mmdet_centernet  # noqa: F401  isort: skip  (makes mmdet importable without compiled ops)
+from mmengine.config import Config
 from mmengine.device import get_device
 
 from mmdet_centernet import cli
 from mmdet_centernet.checkpoints.download import local_checkpoint
 from mmdet_centernet.checkpoints.read import checked_checkpoint
-from mmdet_centernet.engine.config import add_hook, load_config
+from mmdet_centernet.engine.config import add_run_hooks, load_config
 from mmdet_centernet.engine.runner import build_runner, close_hooks, rank_of, set_up_device
 from mmdet_centernet.engine.work_dir import latest_checkpoint, set_aside
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.io.inputs import is_local
 
 
-def parse_args(argv=None):
-    """The command line."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description='Train a detector')
     parser.add_argument('config', help='config file')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='go on from this checkpoint, or from the last one in the work-dir')
+                        help='resume from this checkpoint, or from the last one in the work-dir')
     parser.add_argument('--amp', action='store_true',
                         help='mixed precision: float16 on GPUs, bfloat16 on CPUs')
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate with the whole batch size')
-    parser.add_argument('--seed', type=int, help='of all random numbers')
+    parser.add_argument('--seed', type=int, help='seed of all random numbers')
     cli.add_common_arguments(parser)
     return parser.parse_args(argv)
 
 
-def use_mixed_precision(config):
+def use_mixed_precision(config: Config) -> None:
     """Replace the optimizer wrapper by the device's mixed-precision one."""
     if config.optim_wrapper.get('type', 'OptimWrapper') != 'OptimWrapper':
         if 'Amp' in config.optim_wrapper.type:
@@ -46,15 +48,15 @@ def use_mixed_precision(config):
         config.optim_wrapper.loss_scale = 'dynamic'
 
 
-def scale_learning_rate(config):
-    """Switch the config's ``auto_scale_lr`` on."""
+def scale_learning_rate(config: Config) -> None:
+    """Switch on the config's ``auto_scale_lr``."""
     if not config.get('auto_scale_lr') or 'base_batch_size' not in config.auto_scale_lr:
         raise UserError('--auto-scale-lr needs to know which batch size the learning rate is '
                         'meant for: set auto_scale_lr=dict(base_batch_size=N) in the config')
     config.auto_scale_lr.enable = True
 
 
-def choose_start(config, args, is_main):
+def choose_start(config: Config, args: argparse.Namespace, is_main: bool) -> None:
     """Decide where weights come from, and keep an earlier run's checkpoints from being lost."""
     resume = args.resume
     if resume == 'auto' or (resume is None and config.get('resume')):
@@ -75,7 +77,7 @@ def choose_start(config, args, is_main):
         if is_main and is_local(resume):
             inside = os.path.dirname(os.path.abspath(resume)) == os.path.abspath(config.work_dir)
             report(set_aside(config.work_dir, resume if inside else None,
-                                 os.path.getmtime(resume) if inside else None))
+                             os.path.getmtime(resume) if inside else None))
         return
     config.resume = False
     start = config.get('load_from')
@@ -96,14 +98,14 @@ def choose_start(config, args, is_main):
         report(set_aside(config.work_dir))
 
 
-def report(folder):
-    """Say where an earlier run's checkpoints went."""
+def report(folder: str | os.PathLike | None) -> None:
+    """Print where an earlier run's checkpoints went, if there were any."""
     if folder is not None:
         print(f'checkpoints of an earlier run were moved to {folder}')
 
 
-def resume_hint(args, config):
-    """What to say after Ctrl-C."""
+def resume_hint(args: argparse.Namespace, config: Config) -> str:
+    """Return what to print after Ctrl-C."""
     if latest_checkpoint(config.work_dir) is None:
         return 'stopped before the first checkpoint was saved'
     arguments = [a for a in sys.argv if not a.startswith('--resume')]
@@ -112,7 +114,7 @@ def resume_hint(args, config):
     return f'stopped; go on with: {shlex.join(["python", *arguments, "--resume"])}'
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
     args = parse_args(argv)
     config = load_config(args.config, args.cfg_options, args.work_dir)
@@ -127,9 +129,7 @@ def main(argv=None):
     if args.amp:
         use_mixed_precision(config)
     choose_start(config, args, is_main=rank_of(args.launcher)[0] == 0)
-    for hook in ('CheckNumClassesHook', 'SkeletonHook', 'CheckCheckpointHook', 'CheckLossHook',
-                 'ProgressLineHook'):
-        add_hook(config, f'mmdet_centernet.{hook}')
+    add_run_hooks(config)
     runner = build_runner(config, args)
     try:
         runner.train()

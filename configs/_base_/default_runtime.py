@@ -1,7 +1,9 @@
-# Scope, hooks and logging of every config.
+# Scope, hooks, logging and test-time augmentation of every config.
 default_scope = 'mmdet'
 custom_imports = dict(imports=['mmdet_centernet'], allow_failed_imports=False)
 
+# The hooks that check a run and show its progress (mmdet_centernet/engine/hooks) are not listed
+# here: tools/train.py and tools/test.py add them to every config, yours too.
 default_hooks = dict(
     timer=dict(type='mmengine.IterTimerHook'),
     logger=dict(type='mmengine.LoggerHook', interval=50),
@@ -9,13 +11,6 @@ default_hooks = dict(
     checkpoint=dict(type='mmengine.CheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='mmengine.DistSamplerSeedHook'),
     visualization=dict(type='mmdet.DetVisualizationHook'))
-custom_hooks = [
-    dict(type='mmdet_centernet.CheckNumClassesHook'),
-    dict(type='mmdet_centernet.SkeletonHook'),
-    dict(type='mmdet_centernet.CheckLossHook'),
-    dict(type='mmdet_centernet.CheckCheckpointHook'),
-    dict(type='mmdet_centernet.ProgressLineHook'),
-]
 
 env_cfg = dict(
     cudnn_benchmark=False,
@@ -27,15 +22,10 @@ visualizer = dict(
     type='mmdet.DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(type='mmengine.LogProcessor', window_size=50, by_epoch=True)
 
-# What `tools/test.py --tta {flip,ms}` tests with: `flip` sees each image and its mirror image,
-# `ms` does so at all scales and merges their detections, class by class, by Gaussian soft-NMS.
-tta_model = dict(
-    type='mmdet_centernet.CenterNetTTAModel',
-    scales=(0.5, 0.75, 1.0, 1.25, 1.5),
-    flip=True,
-    nms=dict(
-        type='soft_nms', iou_threshold=0.5, sigma=0.5, min_score=0.001, method='gaussian',
-        offset=1))
+# `--tta` tests with this model and the data's `tta_pipeline`. The outputs for an image and its
+# flip are averaged; detections at several scales are merged by `nms`, by default the paper's
+# soft-NMS.
+tta_model = dict(type='mmdet_centernet.CenterNetTTAModel')
 
 log_level = 'INFO'
 load_from = None

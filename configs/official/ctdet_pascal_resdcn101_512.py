@@ -1,5 +1,5 @@
-# The original's ctdet_pascal_resdcn101_512. Published mAP on VOC 2007 test, 11 points, with
-# flip: 78.7. Four GPUs x 8.
+# The original implementation's ctdet_pascal_resdcn101_512. Published mAP on VOC 2007 test, 11
+# points, with flip: 78.7. Four GPUs x 8.
 _base_ = [
     '../_base_/models/official_pascal_resdcn18.py',
     '../_base_/datasets/voc0712_512.py',

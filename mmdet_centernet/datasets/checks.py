@@ -1,41 +1,48 @@
-"""What the data sets share: count what they leave out, and never skip in silence."""
+"""Checks that the data sets share: they count what they leave out and never skip silently."""
 import logging
 import math
 from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from mmengine import fileio
 from mmengine.logging import print_log
 
 from mmdet_centernet.errors import UserError
 
-# How many examples of each reason the log names.
+if TYPE_CHECKING:
+    from mmdet.datasets.base_det_dataset import BaseDetDataset as _Base
+else:
+    _Base = object
+
+# Number of examples of each reason in the log.
 MAX_EXAMPLES = 3
-# How many class names a sentence lists.
+# Number of class names in a message.
 MAX_NAMES = 8
 
 
 class Report:
     """Counts of left-out items by reason, with the first few named."""
 
-    def __init__(self):
-        self.counts = defaultdict(int)
-        self.examples = defaultdict(list)
+    def __init__(self) -> None:
+        self.counts: defaultdict[str, int] = defaultdict(int)
+        self.examples: defaultdict[str, list[str]] = defaultdict(list)
 
-    def add(self, reason, example):
+    def add(self, reason: str, example: str) -> None:
         """Count one more item; ``example`` (str) names it."""
         self.counts[reason] += 1
         if len(self.examples[reason]) < MAX_EXAMPLES:
             self.examples[reason].append(example)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return '; '.join(
             f'{count} {reason} ({", ".join(self.examples[reason])}'
             f'{", ..." if count > MAX_EXAMPLES else ""})'
             for reason, count in self.counts.items())
 
 
-def list_names(names):
-    """Class names for a sentence, as Python would have them, the first few of many."""
+def list_names(names: Iterable[str]) -> str:
+    """Format class names for a message, as a Python tuple with only the first few of many."""
     names = list(names)
     shown = ', '.join(repr(name) for name in names[:MAX_NAMES])
     if len(names) > MAX_NAMES:
@@ -43,21 +50,29 @@ def list_names(names):
     return f'({shown}{"," if len(names) == 1 else ""})'
 
 
-def is_number(value):
-    """Whether ``value`` is a finite int or float."""
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether ``value`` is a finite int or float."""
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def box_fault(x, y, width, height, image_width, image_height, min_side=0):
-    """Why a box cannot be used.
+def box_fault(
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    image_width: float,
+    image_height: float,
+    min_side: float = 0,
+) -> str | None:
+    """Explain why a box cannot be used.
 
     Args:
         x, y, width, height (float): the box, px; finite.
         image_width, image_height (int): px.
-        min_side (float): a width and height below this is a fault, px.
+        min_side (float): a width or height below this is a fault, px.
 
     Returns:
-        str | None: the reason, to follow a count; None if there is none.
+        str | None: the reason, to follow a count; None if the box can be used.
     """
     if width <= 0 or height <= 0:
         return 'with zero or negative width or height'
@@ -68,14 +83,15 @@ def box_fault(x, y, width, height, image_width, image_height, min_side=0):
     return None
 
 
-class CheckedDataset:
-    """Mixin before one of MMDetection's data sets: checks, counts, one log line.
+class CheckedDataset(_Base):
+    """Mixin that adds checks, counts and one log line to a data set of MMDetection.
 
-    The subclass adds to ``self.left_out`` what it leaves out while it loads, and to
-    ``self.noted`` what it keeps but takes for something else than it says.
+    It comes before MMDetection's class. While loading, a subclass adds to ``self.left_out`` what
+    it leaves out, and to ``self.noted`` what it keeps but interprets differently than declared.
     """
 
-    def full_init(self):
+    def full_init(self) -> None:
+        """Check the options, load, filter and log."""
         if self._fully_initialized:
             return
         classes = self._metainfo.get('classes')
@@ -101,11 +117,11 @@ class CheckedDataset:
         super().full_init()
         self._log()
 
-    def filter_data(self):
-        """Filter as MMDetection does, and count."""
+    def filter_data(self) -> list[dict[str, Any]]:
+        """Filter like MMDetection, and count."""
         if not self.data_list:
             raise UserError(f'{self.ann_file} lists no image at all')
-        kept = super().filter_data()
+        kept: list[dict[str, Any]] = super().filter_data()
         kept_ids = {id(item) for item in kept}
         min_size = (self.filter_cfg or {}).get('min_size', 0)
         for item in self.data_list:
@@ -128,15 +144,15 @@ class CheckedDataset:
         self._details = self._describe(kept)
         return kept
 
-    def _take_crowds(self, kept):
-        """Make objects of crowds where a data set is asked to; return how many there were."""
+    def _take_crowds(self, kept: list[dict[str, Any]]) -> int:
+        """Turn crowds into objects if an option says so; return their number."""
         return 0
 
-    def _describe(self, kept):
-        """What else the log is to say of the samples, and whether it is a warning."""
+    def _describe(self, kept: list[dict[str, Any]]) -> tuple[str, bool]:
+        """Return a further log message about the samples, and whether it is a warning."""
         return '', False
 
-    def _log(self):
+    def _log(self) -> None:
         """Log what was read and what was left out, in one line."""
         images, boxes, crowds, ignored = self._counts
         parts = [f'{self.ann_file}: {images} images, {boxes} boxes']
@@ -154,15 +170,15 @@ class CheckedDataset:
             parts.append(f'. Boxes left out: {self.left_out}')
         if self.noted.counts:
             parts.append(f'. Noted: {self.noted}')
-        warn = warn or self.left_out.counts or self.noted.counts or not (
-            boxes or self.test_mode)
+        warn = bool(warn or self.left_out.counts or self.noted.counts or not (
+            boxes or self.test_mode))
         print_log(''.join(parts), logger='current',
                   level=logging.WARNING if warn else logging.INFO)
 
-    def prepare_data(self, idx):
-        """Run the pipeline on one image; say so when it drops the image.
+    def prepare_data(self, idx: int) -> Any:
+        """Run the pipeline on one image, and warn if it drops the image.
 
-        MMEngine then takes another image in its place, without a word.
+        MMEngine then uses another image in its place without a message.
         """
         data = super().prepare_data(idx)
         if data is None and not getattr(self, '_said_dropped', False):

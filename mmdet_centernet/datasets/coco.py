@@ -2,6 +2,7 @@
 import contextlib
 import io
 import json
+from collections.abc import Mapping
 
 from mmdet.datasets import CocoDataset as MMDetCocoDataset
 from mmdet.datasets.api_wrappers import COCO
@@ -50,7 +51,7 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
         super().__init__(*args, **kwargs)
 
     @classmethod
-    def _load_metainfo(cls, metainfo=None):
+    def _load_metainfo(cls, metainfo: Mapping | None = None) -> dict:
         """Complete the description of the attributes."""
         loaded = super()._load_metainfo(metainfo)
         attributes = loaded.pop('attributes', None)
@@ -238,21 +239,26 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
                 return 'with zero or negative area'
         return fault
 
-    def parse_data_info(self, raw_data_info):
-        """Add attributes to MMDetection's samples."""
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Parse as MMDetection does, and add attributes."""
         data_info = super().parse_data_info(raw_data_info)
         if 'attributes' in self._metainfo:
-            data_info['attributes'] = self._metainfo['attributes']
-            # PackInputs hands the ground truth of test images to AttributeMetric.
-            data_info['test_mode'] = self.test_mode
             # The checks have left out what MMDetection would leave out.
             for instance, annotation in zip(
                     data_info['instances'], raw_data_info['raw_ann_info'], strict=True):
                 instance['attributes'] = annotation['attributes']
         return data_info
 
-    def _describe(self, kept):
-        """Say how many objects have which attribute."""
+    def get_data_info(self, idx: int) -> dict:
+        """Return a sample's entry, with the description of attributes that all samples have."""
+        data_info = super().get_data_info(idx)
+        if 'attributes' in self._metainfo:
+            # PackInputs hands the ground truth of test images to AttributeMetric.
+            data_info.update(attributes=self._metainfo['attributes'], test_mode=self.test_mode)
+        return data_info
+
+    def _describe(self, kept: list[dict]) -> tuple[str, bool]:
+        """Say how many objects have a value of each attribute."""
         text, warn = super()._describe(kept)
         attributes = self._metainfo.get('attributes')
         if not attributes:
@@ -260,6 +266,6 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
         instances = [instance for item in kept for instance in item['instances']
                      if not instance['ignore_flag']]
         counts = {name: count_known(instances, name) for name in attributes}
-        text += ', objects with attributes: ' + ', '.join(
+        text += '. Objects with attributes: ' + ', '.join(
             f'{name} {count}' for name, count in counts.items())
         return text, warn or not (all(counts.values()) or self.test_mode)

@@ -1,6 +1,8 @@
 """Pascal VOC data sets whose annotations are checked."""
 import math
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from typing import Any
 
 from mmdet.datasets import VOCDataset as MMDetVOCDataset
 
@@ -13,19 +15,23 @@ BOX_KEYS = ('xmin', 'ymin', 'xmax', 'ymax')
 
 @DATASETS.register_module()
 class VOCDataset(CheckedDataset, MMDetVOCDataset):
-    """MMDetection's ``VOCDataset`` that says what is wrong with an annotation.
+    """MMDetection's ``VOCDataset`` with error messages for invalid annotations.
 
-    It takes the same options and gives the same samples: ``difficult`` objects are to be
-    ignored, and with ``filter_cfg.bbox_min_size`` small ones too. An object that cannot be
-    used (of a class not asked for, without a box of four finite numbers, of zero or negative
-    size, outside the image) is left out, counted by reason in one log line that names the
-    first few; a broken file, or classes of which the files hold none, stop with a sentence.
+    Its options and samples are the same: ``difficult`` objects are ignored in training and
+    evaluation, and so are small ones with ``filter_cfg.bbox_min_size``. An object that cannot be
+    used (of another class, without a box of four finite numbers, of zero or negative size, outside
+    the image) is left out and counted by reason in one log line that names the first few.
+
+    Raises:
+        UserError: while loading, if a file is missing or broken, or no file has an object of the
+            classes.
     """
 
-    def load_data_list(self):
-        self._names = set()
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Load the samples, and check that their classes occur."""
+        self._names: set[str] = set()
         try:
-            data_list = super().load_data_list()
+            data_list: list[dict[str, Any]] = super().load_data_list()
         except FileNotFoundError:
             raise UserError(
                 f'image list {self.ann_file} does not exist: check data_root and ann_file of '
@@ -35,12 +41,13 @@ class VOCDataset(CheckedDataset, MMDetVOCDataset):
             raise UserError(
                 f'the objects in the files of {self.ann_file} are '
                 f'{list_names(sorted(self._names))}, but metainfo.classes are '
-                f'{list_names(classes)}: none agrees, so nothing would be learnt; set '
+                f'{list_names(classes)}: none agrees, so nothing would be learned; set '
                 f'metainfo=dict(classes={list_names(sorted(self._names))}) in each data set '
                 f'and num_classes={len(self._names)} in the model\'s bbox_head')
         return data_list
 
-    def parse_data_info(self, img_info):
+    def parse_data_info(self, img_info: dict[str, Any]) -> Any:
+        """Read the sample of an image, and name its file in errors."""
         self._xml_path = img_info['xml_path']
         try:
             return super().parse_data_info(img_info)
@@ -58,8 +65,8 @@ class VOCDataset(CheckedDataset, MMDetVOCDataset):
                 f'annotation {self._xml_path} has no <size> with a whole width and height, and '
                 f'the image of {img_info["file_name"]} cannot be read to learn it') from None
 
-    def _parse_instance_info(self, raw_ann_info, minus_one=True):
-        """Take the unusable objects out of the XML tree before MMDetection reads it."""
+    def _parse_instance_info(self, raw_ann_info: Any, minus_one: bool = True) -> Any:
+        """Remove the unusable objects from the XML tree before MMDetection reads it."""
         root = raw_ann_info.getroot()
         size = root.find('size')
         sides = None
@@ -76,8 +83,8 @@ class VOCDataset(CheckedDataset, MMDetVOCDataset):
                 self.left_out.add(fault, f'object {index} of {self._xml_path}')
         return super()._parse_instance_info(raw_ann_info, minus_one)
 
-    def _fault(self, obj, sides):
-        """Why an object is left out, or None."""
+    def _fault(self, obj: ET.Element, sides: Sequence[float]) -> str | None:
+        """Explain why an object is left out; None if it is not."""
         name = obj.findtext('name')
         if name is None:
             return 'without a name'
@@ -90,14 +97,16 @@ class VOCDataset(CheckedDataset, MMDetVOCDataset):
         values = [math.nan] if box is None else [_number(box, key) for key in BOX_KEYS]
         if not all(map(math.isfinite, values)):
             return 'whose bndbox is not four finite numbers'
-        # Truncated as MMDetection does; pixels count from 1.
+        # Truncated like MMDetection; pixels count from 1.
         x1, y1, x2, y2 = (int(value) - 1 for value in values)
-        return box_fault(x1, y1, x2 - x1, y2 - y1, *sides)
+        image_width, image_height = sides
+        return box_fault(x1, y1, x2 - x1, y2 - y1, image_width, image_height)
 
 
-def _number(element, key):
-    """The number in a child element, NaN if there is none."""
+def _number(element: ET.Element, key: str) -> float:
+    """Return the number in a child element, NaN if there is none."""
+    text: Any = element.findtext(key)
     try:
-        return float(element.findtext(key))
+        return float(text)
     except (TypeError, ValueError):
         return math.nan

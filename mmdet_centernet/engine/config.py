@@ -10,6 +10,9 @@ from mmengine.config import Config
 from mmdet_centernet.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+# The hooks that check a run and show its progress.
+RUN_HOOKS = ('CheckNumClassesHook', 'SkeletonHook', 'CheckCheckpointHook', 'CheckLossHook',
+             'ProgressLineHook')
 
 
 def load_config(
@@ -79,6 +82,16 @@ def _similar_configs(path: str | os.PathLike[str]) -> str:
     if not close:
         return ''
     return f': did you mean {" or ".join(os.path.relpath(found[name]) for name in close)}?'
+
+
+def add_run_hooks(config: Config) -> None:
+    """Add ``RUN_HOOKS`` to a config that is about to be trained or tested, in place.
+
+    No config has to list them, so that none can lose them by setting ``custom_hooks``. One that
+    lists a hook keeps its own settings of it.
+    """
+    for name in RUN_HOOKS:
+        add_hook(config, f'mmdet_centernet.{name}')
 
 
 def add_hook(config: Config, hook_type: str, **settings: Any) -> None:

@@ -9,7 +9,7 @@ from mmengine.model import BaseModel
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.export.graph import CAMERA, DetectionGraph
 from mmdet_centernet.export.options import ONNX_FORMATS, ExportOptions
-from mmdet_centernet.inference.test_options import (
+from mmdet_centernet.inference.resolution import (
     DEFAULT_SIZE,
     PAD_TYPE,
     RESIZE_TYPE,

@@ -23,7 +23,8 @@ from mmdet_centernet.engine.config import load_config
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.inference import drawing
 from mmdet_centernet.inference.loading import Palette, load_detector
-from mmdet_centernet.inference.test_options import apply_test_options, faster
+from mmdet_centernet.inference.optimize import faster
+from mmdet_centernet.inference.overrides import apply_test_options
 from mmdet_centernet.io.attributes import name_attributes
 from mmdet_centernet.io.inputs import (
     check_batch_size,

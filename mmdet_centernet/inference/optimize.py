@@ -5,17 +5,73 @@ from collections.abc import Callable
 
 import torch
 from mmcv.ops import ModulatedDeformConv2d
-from mmengine.model import BaseTTAModel
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
-from ..errors import UserError
+from mmdet_centernet.errors import UserError
 
+PRECISIONS = ('float32', 'bfloat16', 'float16')
+OPTIMIZE_CHOICES = (False, True, 'compile')
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, ModulatedDeformConv2d)
 # The coarsest stride of every backbone divides it, the Hourglass's 128 too.
 PROBE_SIDE = 128
+
+
+def faster(
+    model: nn.Module, optimize: bool | str = False, precision: str = 'float32'
+) -> nn.Module:
+    """Prepare a trained model for prediction.
+
+    Args:
+        model (nn.Module): in eval mode on its device: a detector of this package, or a
+            :class:`CenterNetTTAModel` around one.
+        optimize (bool | str): one of ``OPTIMIZE_CHOICES``, see :func:`optimize_for_inference`.
+        precision (str): one of ``PRECISIONS``, see :func:`use_precision`.
+
+    Returns:
+        nn.Module: the model itself or, if optimized, a changed copy.
+
+    Raises:
+        UserError: for an unknown word, or float16 on a CPU.
+    """
+    for name, word, words in (('optimize', optimize, OPTIMIZE_CHOICES),
+                              ('precision', precision, PRECISIONS)):
+        if word not in words:
+            raise UserError(f'{name}={word!r} is unknown: it is one of '
+                            f'{", ".join(map(str, words))}')
+    if optimize:
+        model = optimize_for_inference(model, compile=optimize == 'compile')
+    if precision != 'float32':
+        use_precision(model, getattr(torch, precision))
+    return model
+
+
+class FasterModelHook(Hook):
+    """Hook that tests the model that :func:`faster` makes of the runner's.
+
+    Args:
+        optimize, precision: see :func:`faster`.
+    """
+
+    # After hooks that exchange the weights, such as EMAHook.
+    priority = 'LOWEST'
+
+    def __init__(self, optimize: bool | str, precision: str) -> None:
+        self.optimize = optimize
+        self.precision = precision
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Replace the runner's model."""
+        model = runner.model
+        # Processes do not exchange anything while they predict.
+        while is_model_wrapper(model):
+            model = model.module
+        runner.model = faster(model.eval(), self.optimize, self.precision)
 
 
 class _Readers(TorchFunctionMode):

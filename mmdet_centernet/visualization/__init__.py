@@ -1,4 +1,4 @@
-"""Drawing. Nothing here knows a model."""
+"""Drawing of ground truth and predictions, independent of any model."""
 from mmdet_centernet.visualization.birds_eye import draw_birds_eye
 from mmdet_centernet.visualization.boxes_3d import draw_boxes_3d
 from mmdet_centernet.visualization.heatmaps import heatmap_overlay, heatmap_to_image

@@ -1,7 +1,12 @@
-"""A panel that shows what a detector of boxes in space saw."""
+"""Figure of 3D ground truth and predictions of one image."""
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
 
 from mmdet_centernet.ops.matching import match_by_class
 from mmdet_centernet.visualization.birds_eye import TRUTH_OUTLINE, draw_birds_eye
@@ -16,22 +21,22 @@ from mmdet_centernet.visualization.panels import (
 )
 
 _DPI = 120
-_PANEL_WIDTH, _PANEL_HEIGHT = 900, 340  # of one photo in the picture, px at most
-_ASPECT = 0.8  # width of the view from above divided by its height
+_PANEL_WIDTH, _PANEL_HEIGHT = 900, 340  # largest size of one image in the figure, px
+_ASPECT = 0.8  # width of the bird's-eye view divided by its height
 
 
 class _Stack(Triptych):
-    """Three photos above each other, and room for a high picture beside them.
+    """Figure of three images above each other, with room for a tall plot beside them.
 
     Args:
-        image_shape (tuple[int, int]): (height, width) of the photos, pixels.
-        title (str): Above them.
+        image_shape (tuple[int, int]): (height, width) of the images, pixels.
+        title (str): Title above them.
     """
 
     _GAP = 0.16
-    _BETWEEN = 0.5  # inches, for the legend of one photo and the caption of the next
+    _BETWEEN = 0.5  # inches, for the legend of one image and the caption of the next
 
-    def __init__(self, image_shape, title):
+    def __init__(self, image_shape: tuple[int, ...], title: str) -> None:
         height, width = image_shape
         zoom = min(_PANEL_WIDTH / width, _PANEL_HEIGHT / height)
         self._extent = (0, width, height, 0)
@@ -47,40 +52,52 @@ class _Stack(Triptych):
             title, fontsize=11, fontweight='bold', x=self._GAP / self._size[0], ha='left',
             y=1 - 0.09 / self._size[1], va='top')
 
-    def add(self, column, image, caption):
-        """Put a photo [H, W, 3] into row 0, 1 or 2."""
+    def add(self, column: int, image: NDArray[np.uint8], caption: str) -> Axes:
+        """Add an image [H, W, 3] in row 0, 1 or 2."""
         bottom = self._FOOT + (2 - column) * (self._panel[1] + self._BETWEEN)
         axes = self._axes(self._GAP, bottom, self._panel, caption)
         axes.imshow(image, interpolation='lanczos', extent=self._extent)
         axes.set_axis_off()
         return axes
 
-    def add_beside(self, caption):
-        """Empty axes beside the photos, as high as all of them."""
+    def add_beside(self, caption: str) -> Axes:
+        """Add empty axes beside the images, as high as all of them."""
         return self._axes(self._panel[0] + 1.8 * self._FOOT, self._FOOT, self._beside, caption)
 
-    def _axes(self, left, bottom, size, caption):
+    def _axes(
+        self, left: float, bottom: float, size: NDArray[np.float64], caption: str
+    ) -> Axes:
+        """Add axes at a position and of a size in inches."""
         axes = self.figure.add_axes((left / self._size[0], bottom / self._size[1],
                                      size[0] / self._size[0], size[1] / self._size[1]))
         axes.set_title(caption, fontsize=10, pad=4, loc='left')
         return axes
 
 
-def mono3d_panel(image, truth, pred, overlaps, heatmap, cam2img, title='', class_names=()):
-    """Draw ground truth, predictions and heat map of one photo, and all boxes from above.
+def mono3d_panel(
+    image: NDArray[np.uint8],
+    truth: dict[str, NDArray[Any]],
+    pred: dict[str, NDArray[Any]],
+    overlaps: NDArray[Any],
+    heatmap: NDArray[Any],
+    cam2img: ArrayLike,
+    title: str = '',
+    class_names: Sequence[str] = (),
+) -> Figure:
+    """Draw ground truth, predictions and heatmap of one image, and all boxes in bird's-eye view.
 
-    A prediction is right if from above it overlaps a box of its class at least by half.
+    A prediction is right if its bird's-eye view IoU with a box of its class is at least 0.5.
 
     Args:
         image (ndarray[H, W, 3]): uint8 RGB.
         truth (dict): ``bboxes_3d`` ndarray[M, 7] in the camera frame, ``labels`` [M].
         pred (dict): ``bboxes_3d`` ndarray[N, 7], ``labels`` [N], ``scores`` [N], best first.
-        overlaps (ndarray[N, M]): Intersection over union of each pair from above.
-        heatmap (ndarray[H, W]): Probability that an object's centre lies here, in the
-            image's frame (:func:`heatmap_to_image`).
-        cam2img (ndarray[3, 4]): Of the image.
-        title (str): Above the panel.
-        class_names (Sequence[str]): Of all classes.
+        overlaps (ndarray[N, M]): Bird's-eye view IoU of each pair.
+        heatmap (ndarray[H, W]): Probability of an object's center, in the image's frame
+            (:func:`heatmap_to_image`).
+        cam2img (ndarray[3, 4]): Camera matrix of the image.
+        title (str): Title of the figure.
+        class_names (Sequence[str]): Names of all classes.
 
     Returns:
         Figure: See :func:`save_figure`.
@@ -101,11 +118,11 @@ def mono3d_panel(image, truth, pred, overlaps, heatmap, cam2img, title='', class
     draw_boxes_3d(axes, pred['bboxes_3d'], np.where(right, FOUND, WRONG), cam2img,
                   panels.points_per_pixel,
                   texts_of(class_names, pred['labels'], pred['bboxes_3d'][:, 2], pred['scores']))
-    legend(axes, [(FOUND, 'right (IoU from above ≥ 0.5)'), (WRONG, 'wrong')])
+    legend(axes, [(FOUND, 'right (BEV IoU ≥ 0.5)'), (WRONG, 'wrong')])
 
     panels.add_center_heatmap(image, heatmap)
     draw_birds_eye(
-        panels.add_beside('From above'),
+        panels.add_beside("Bird's-eye view"),
         [dict(bboxes_3d=truth['bboxes_3d'], colors=np.where(found, TRUTH_OUTLINE, MISSED),
               names=[(TRUTH_OUTLINE, 'ground truth, found'), (MISSED, 'ground truth, missed')]),
          dict(bboxes_3d=pred['bboxes_3d'], colors=np.where(right, FOUND, WRONG), filled=True,

@@ -1,12 +1,17 @@
-"""MMEngine's visualizer for boxes in space."""
+"""MMEngine visualizer for 3D boxes."""
+from collections.abc import Mapping
+from typing import Any
+
 import cv2
 import mmcv
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmdet.visualization.palette import get_palette
 from mmengine.dist import master_only
+from numpy.typing import NDArray
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.registry import VISUALIZERS
@@ -14,16 +19,17 @@ from mmdet_centernet.visualization.birds_eye import TRUTH_OUTLINE, draw_birds_ey
 from mmdet_centernet.visualization.boxes_3d import draw_boxes_3d, texts_of
 
 _DPI = 100
-# Smaller images are enlarged by whole numbers, so that texts in them can be read.
+# Smaller images are enlarged by whole numbers, so that texts in them are legible.
 _LEAST_WIDTH = 800
-# Images wider than this times their height stand one upon the other, others side by side.
+# Images wider than this times their height are stacked, others are placed side by side.
 _WIDE = 2
-# The view from above: width by height; letters as a share of the height, and pixels at least.
+# Bird's-eye view: width divided by height; height of letters as a fraction of its height, and the
+# least in pixels.
 _ASPECT, _TEXT, _SMALLEST_TEXT = 0.8, 0.0145, 9
 
 
-def original_camera(metainfo):
-    """The camera of a sample's original image.
+def original_camera(metainfo: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Return the camera matrix of a sample's original image.
 
     Args:
         metainfo (dict): ``cam2img`` [3, 4] of the network's input and ``homography_matrix``
@@ -33,59 +39,77 @@ def original_camera(metainfo):
         ndarray[3, 4]: float64.
 
     Raises:
-        UserError: If the sample has none.
+        UserError: If the sample has no camera or homography.
     """
     missing = [name for name in ('cam2img', 'homography_matrix') if metainfo.get(name) is None]
     if missing:
         raise UserError(
-            f'boxes in space cannot be drawn into {metainfo.get("img_path", "the image")}, as the '
+            f'3D boxes cannot be drawn into {metainfo.get("img_path", "the image")}, because the '
             f'data sample has no {" and no ".join(missing)}: let the test pipeline end in '
             'mmdet_centernet.PackMono3DInputs')
     homography = np.asarray(metainfo['homography_matrix'], dtype=np.float64)
-    return np.linalg.solve(homography, np.asarray(metainfo['cam2img'], dtype=np.float64))
+    cam2img = np.asarray(metainfo['cam2img'], dtype=np.float64)
+    return np.asarray(np.linalg.solve(homography, cam2img), dtype=np.float64)
 
 
 @VISUALIZERS.register_module()
 class Mono3DLocalVisualizer(DetLocalVisualizer):
-    """Draws boxes in space, where ``mmdet.DetLocalVisualizer`` draws boxes in the image.
+    """Visualizer like ``mmdet.DetLocalVisualizer`` that draws 3D boxes instead of 2D boxes.
 
-    Ground truth and predictions, each in the image (above each other if it is wide), and beside
-    them both from above. Small images are enlarged. Colours are the ``palette``'s of
-    ``dataset_meta``.
+    Ground truth and predictions are drawn in one copy of the image each (stacked if it is wide),
+    and both beside them in the bird's-eye view. Small images are enlarged. Colors are those of the
+    ``palette`` of ``dataset_meta``.
 
     Args:
-        name, image, vis_backends, save_dir: As of ``mmdet.DetLocalVisualizer``.
+        name, image, vis_backends, save_dir: See ``mmdet.DetLocalVisualizer``.
     """
 
-    def __init__(self, name='visualizer', image=None, vis_backends=None, save_dir=None):
+    def __init__(
+        self,
+        name: str = 'visualizer',
+        image: NDArray[np.uint8] | None = None,
+        vis_backends: list[dict[str, Any]] | None = None,
+        save_dir: str | None = None,
+    ) -> None:
         super().__init__(name, image, vis_backends, save_dir)
 
     @master_only
-    def add_datasample(self, name, image, data_sample=None, draw_gt=True, draw_pred=True,
-                       show=False, wait_time=0, out_file=None, pred_score_thr=0.3, step=0):
-        """Draw ground truth and predictions, those of them that there are.
+    def add_datasample(
+        self,
+        name: str,
+        image: NDArray[Any],
+        data_sample: DetDataSample | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        pred_score_thr: float = 0.3,
+        step: int = 0,
+    ) -> None:
+        """Draw the ground truth and predictions of a sample.
 
         Args:
-            name (str): Of the picture.
+            name (str): Name of the figure.
             image (ndarray[H, W, 3]): RGB, 0 to 255.
             data_sample (DetDataSample, optional): ``gt_instances`` (``labels``,
                 ``bboxes_3d`` [N, 7] in the camera frame), ``pred_instances`` (the same and
                 ``scores``); the metainfo ``cam2img`` (of the network's input) and
                 ``homography_matrix``.
-            draw_gt, draw_pred (bool): Leave out ground truth or predictions.
+            draw_gt, draw_pred (bool): Draw ground truth or predictions.
             show (bool): Show a window.
-            wait_time (float): How long, seconds; 0 waits for a key.
-            out_file (str, optional): Written instead of handing the picture to the backends.
-            pred_score_thr (float): Boxes that do not score more are not drawn.
-            step (int): For the backends.
+            wait_time (float): Time to show it, seconds; 0 waits for a key.
+            out_file (str, optional): File to write instead of passing the figure to the backends.
+            pred_score_thr (float): Boxes are drawn if their score is higher.
+            step (int): Step that the backends store.
 
         Raises:
-            UserError: If there are boxes in space, but no camera.
+            UserError: If there are 3D boxes, but no camera.
         """
         drawn = image.clip(0, 255).astype(np.uint8)
         shown = {} if data_sample is None else _boxes_to_draw(
             data_sample.cpu(), draw_gt, draw_pred, pred_score_thr)
-        if shown:
+        if data_sample is not None and shown:
             drawn = self._draw_all(drawn, shown, original_camera(data_sample.metainfo))
         self.set_image(drawn)  # for get_image()
         if show:
@@ -95,20 +119,27 @@ class Mono3DLocalVisualizer(DetLocalVisualizer):
         else:
             self.add_image(name, drawn, step)
 
-    def _draw_all(self, image, shown, cam2img):
-        """The picture [H', W', 3] of what is shown: instances by what they are called."""
+    def _draw_all(
+        self,
+        image: NDArray[np.uint8],
+        shown: dict[str, dict[str, NDArray[Any]]],
+        cam2img: NDArray[np.float64],
+    ) -> NDArray[np.uint8]:
+        """Draw instances by caption, see :func:`_boxes_to_draw`; return uint8 [H', W', 3]."""
         panels = [self._draw_in_image(image, boxes, cam2img, caption if len(shown) > 1 else '')
                   for caption, boxes in shown.items()]
         height, width = image.shape[:2]
-        panels = np.concatenate(panels, axis=0 if width > _WIDE * height else 1)
+        images = np.concatenate(panels, axis=0 if width > _WIDE * height else 1)
         return np.concatenate(
-            (panels, self._draw_from_above(shown, cam2img, width, len(panels))), axis=1)
+            (images, self._draw_birds_eye(shown, cam2img, width, len(images))), axis=1)
 
-    def _colors(self, labels):
-        """RGB in [0, 1] for each label, and the names of the classes that there are."""
+    def _colors(
+        self, labels: NDArray[np.int64]
+    ) -> tuple[list[tuple[float, ...]], list[tuple[tuple[float, ...], str]]]:
+        """Return RGB in [0, 1] for each label, and (color, name) of the classes that occur."""
         palette, count = self.dataset_meta.get('palette'), int(labels.max(initial=-1)) + 1
         if isinstance(palette, list) and len(palette) < count:
-            palette = None  # of other classes
+            palette = None  # it belongs to other classes
         palette = get_palette(palette, count)
         classes = self.dataset_meta.get('classes') or ()
         of_label = {label: tuple(np.array(palette[label]) / 255) for label in np.unique(labels)}
@@ -116,12 +147,20 @@ class Mono3DLocalVisualizer(DetLocalVisualizer):
                  for label, color in of_label.items()]
         return [of_label[label] for label in labels], names
 
-    def _draw_in_image(self, image, boxes, cam2img, caption):
-        """The image with boxes, enlarged if it is small, RGB."""
+    def _draw_in_image(
+        self,
+        image: NDArray[np.uint8],
+        boxes: dict[str, NDArray[Any]],
+        cam2img: NDArray[np.float64],
+        caption: str,
+    ) -> NDArray[np.uint8]:
+        """Draw boxes in the image, enlarged if it is small; return RGB."""
         height, width = image.shape[:2]
         zoom = -(-_LEAST_WIDTH // width)
         if zoom > 1:
-            image = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+            resized: Any = cv2.resize(
+                image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+            image = resized
         figure = _figure(width * zoom, height * zoom)
         axes = figure.add_axes((0, 0, 1, 1))
         axes.imshow(image, extent=(0, width, height, 0), interpolation='none', aspect='auto')
@@ -138,15 +177,21 @@ class Mono3DLocalVisualizer(DetLocalVisualizer):
                                 edgecolor='none'))
         return _rendered(figure)
 
-    def _draw_from_above(self, shown, cam2img, image_width, height):
-        """All boxes from above, RGB of a given height."""
+    def _draw_birds_eye(
+        self,
+        shown: dict[str, dict[str, NDArray[Any]]],
+        cam2img: NDArray[np.float64],
+        image_width: int,
+        height: int,
+    ) -> NDArray[np.uint8]:
+        """Draw all boxes in the bird's-eye view; return RGB of a given height."""
         width = round(_ASPECT * height)
         text = max(_TEXT * height, _SMALLEST_TEXT)
         figure = _figure(width, height)
         left, bottom = 3.6 * text / width, 2 * text / height
         axes = figure.add_axes(
             (left, bottom, 1 - left - 0.8 * text / width, 1 - bottom - 0.8 * text / height))
-        groups = []
+        groups: list[dict[str, Any]] = []
         for caption, boxes in shown.items():
             colors, names = self._colors(boxes['labels'])
             if 'scores' in boxes:
@@ -159,12 +204,14 @@ class Mono3DLocalVisualizer(DetLocalVisualizer):
         return _rendered(figure)
 
 
-def _boxes_to_draw(data_sample, draw_gt, draw_pred, pred_score_thr):
-    """Boxes in space of a data sample.
+def _boxes_to_draw(
+    data_sample: DetDataSample, draw_gt: bool, draw_pred: bool, pred_score_thr: float
+) -> dict[str, dict[str, NDArray[Any]]]:
+    """Select the 3D boxes of a data sample.
 
     Returns:
-        dict[str, dict]: By what they are called: ``labels`` ndarray[N], ``bboxes_3d`` [N, 7],
-        and of predictions ``scores`` [N].
+        dict[str, dict]: By caption: ``labels`` ndarray[N], ``bboxes_3d`` [N, 7], and for
+        predictions ``scores`` [N].
     """
     shown = {}
     if draw_gt and 'bboxes_3d' in data_sample.get('gt_instances', ()):
@@ -178,15 +225,18 @@ def _boxes_to_draw(data_sample, draw_gt, draw_pred, pred_score_thr):
         for caption, instances in shown.items()}
 
 
-def _figure(width, height):
-    """An empty figure of a size in pixels."""
-    # MMEngine's way to keep rounding from taking a pixel away.
+def _figure(width: int, height: int) -> Figure:
+    """Make an empty figure of a size in pixels."""
+    # Like MMEngine, add a little so that rounding does not lose a pixel.
     figure = Figure(figsize=((width + 1e-2) / _DPI, (height + 1e-2) / _DPI), dpi=_DPI)
     FigureCanvasAgg(figure)
     return figure
 
 
-def _rendered(figure):
-    """A figure as RGB, uint8 [H, W, 3]."""
-    figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+def _rendered(figure: Figure) -> NDArray[np.uint8]:
+    """Render a figure as RGB, uint8 [H, W, 3]."""
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    canvas.draw()
+    pixels: NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return pixels

@@ -162,18 +162,18 @@ def test_a_misspelled_attribute_names_those_of_the_file(build, said):
         build(content(..., None), dict(age='number'))
     # Boxes can be tested on a file without them.
     assert np.isnan(values_of(build(data, dict(age='number'), test_mode=True))[0]['age'])
-    assert 'objects with attributes: age 0' in said[-1][0]
+    assert '. Objects with attributes: age 0' in said[-1][0]
 
 
 def test_the_log_counts_objects_with_a_value(build, said):
     data = content(dict(ripeness='ripe', tags='', age=None), dict(ripeness=None, tags='wet'))
     build(data)
     text, level = said[0]
-    assert '1 images, 2 boxes, objects with attributes: ripeness 1, tags 2, age 0' in text
+    assert '1 images, 2 boxes. Objects with attributes: ripeness 1, tags 2, age 0' in text
     assert level > 20  # there is nothing to learn an age from
     data['annotations'].append(dict(data['annotations'][0], id=9, iscrowd=1))
     build(data, dict(ripeness=ATTRIBUTES['ripeness']))
-    assert said[1][0].endswith('objects with attributes: ripeness 1') and said[1][1] == 20
+    assert said[1][0].endswith('. Objects with attributes: ripeness 1') and said[1][1] == 20
 
 
 def test_without_attributes_in_metainfo_nothing_is_read(build):
@@ -198,7 +198,7 @@ def test_poses_have_attributes_too(build, said):
     assert info['attributes'] == dict(age=dict(kind='number'))
     np.testing.assert_equal(values_of(dataset), [dict(age=3), dict(age=NAN)])
     assert info['instances'][0]['keypoints'].tolist() == [[5, 8]]
-    assert said[0][0].endswith('(0 pairs of left and right), objects with attributes: age 1')
+    assert said[0][0].endswith('0 pairs of left and right). Objects with attributes: age 1')
 
 
 def test_wrapped_data_sets_describe_them(build):

@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from mmdet_centernet.inference.test_options import apply_test_options
+from mmdet_centernet.inference.overrides import apply_test_options
 from mmdet_centernet.ops.affine import invert_warp, warp_boxes
 
 CONFIGS = Path(__file__).parents[2] / 'configs/_base_/datasets'

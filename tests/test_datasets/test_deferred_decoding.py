@@ -240,7 +240,8 @@ def test_wrong_size_of_the_decoder_is_an_error(tmp_path, monkeypatch):
     PackDetInputs(meta_keys=())], ids=lambda transform: type(transform).__name__)
 def test_other_transforms_before_are_an_error(tmp_path, transform):
     path = save(tmp_path / 'a.jpg', make_picture())
-    with pytest.raises(UserError, match=r'a\.jpg is not decoded yet, as LoadImage\(defer=True\)'):
+    with pytest.raises(UserError, match=r'a\.jpg is not decoded yet, because LoadImage'
+                                        r'\(defer=True\)'):
         run(path, transform, True)
 
 

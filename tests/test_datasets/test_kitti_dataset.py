@@ -127,7 +127,7 @@ def test_ignored_types_are_an_option(build, classes, types, expected):
 
 
 def test_ignored_types_must_name_classes(build):
-    with pytest.raises(UserError, match=r"'Cra', which is none of metainfo.classes \('Car',\)"):
+    with pytest.raises(UserError, match=r"'Cra', which is not one of metainfo.classes \('Car',\)"):
         build({'1': LINES}, ('Car', ), ignored_types=dict(Van='Cra'))
 
 
@@ -223,8 +223,8 @@ def test_the_pipeline_runs_and_two_splits_join(build):
     (dict(write=('label_2/2.txt', label(alpha='nan'))), 'line 1 of .*2.txt has the alpha nan'),
     (dict(write=('label_2/2.txt', label().replace('1.6', '0'))), 'line 1 of .*positive'),
     (dict(write=('label_2/2.txt', label().replace('20.5', '-2'))), 'line 1 of .*depth'),
-    (dict(write=('image_2/2.png', 'no image')), 'image .*image_2/2.png is no image'),
-    (dict(write=('image_2/2.png', '')), 'image .*image_2/2.png is no image'),
+    (dict(write=('image_2/2.png', 'no image')), 'image .*image_2/2.png is not an image'),
+    (dict(write=('image_2/2.png', '')), 'image .*image_2/2.png is not an image'),
 ])
 def test_broken_files_are_named(build, tmp_path, change, words):
     build({'1': [label()], '2': [label()]})

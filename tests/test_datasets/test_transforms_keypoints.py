@@ -265,14 +265,14 @@ def test_no_objects(transform):
 def test_joints_cannot_be_flipped_without_pairs():
     sample = make_sample()
     del sample['flip_indices']
-    with pytest.raises(UserError, match=r'a\.png has joints but no flip_indices'):
+    with pytest.raises(UserError, match=r'a\.png has keypoints but no flip_indices'):
         CenterAffine(SIZE, flip_prob=.01)(sample)
     CenterAffine(SIZE, flip_prob=0)(sample)
 
 
 def test_only_joints_are_turned():
     with pytest.raises(UserError, match=(
-            r'CenterAffine\(rotate_prob=0.1\) turns joints only, and a\.png has none: put '
+            r'CenterAffine\(rotate_prob=0.1\) rotates keypoints only, and a\.png has none: put '
             'mmdet_centernet.LoadKeypoints before it')):
         CenterAffine(SIZE, rotate_prob=.1, rotate=5)(make_sample(load=False))
 

@@ -156,7 +156,7 @@ def test_jpeg_with_padding_between_segments():
                                   b'BM' + b'\0' * 60])
 def test_file_without_an_image_is_named(tmp_path, data):
     path = write(tmp_path / 'x.jpg', data)
-    with pytest.raises(UserError, match=r'x\.jpg .*(no image that OpenCV|truncated)'):
+    with pytest.raises(UserError, match=r'x\.jpg .*(not an image that OpenCV|truncated)'):
         load(path)
 
 

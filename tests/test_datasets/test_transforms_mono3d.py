@@ -318,7 +318,7 @@ def test_packing_twice_moves_the_camera_once():
         [[1, .1, 0], [0, 1, 0], [0, 0, 1.]]))], ids=['flip', 'shear'])
 def test_boxes_left_behind_are_noticed(transform):
     np.random.seed(0)
-    words = ('mirrored or turned a.png but neither its camera nor its 3D boxes: mirror with '
+    words = ('flipped or rotated a.png but neither its camera nor its 3D boxes: flip with '
              r'mmdet_centernet.CenterAffine3D\(flip_prob=...\) instead of mmdet.RandomFlip')
     for steps in ([transform], [CenterAffine3D(SIZE, 1), transform],
                   [transform, CenterResize(SIZE)],
@@ -349,7 +349,7 @@ def test_3d_boxes_without_their_boxes_are_noticed():
     sample = make_sample()
     for key in ('gt_bboxes', 'gt_ignore_flags', 'gt_bboxes_labels'):
         sample[key] = sample[key][:2]
-    with pytest.raises(UserError, match='left 4 3D boxes beside 2 boxes in a.png'):
+    with pytest.raises(UserError, match='left 4 3D boxes for 2 boxes in a.png'):
         PackMono3DInputs()(sample)
 
 
@@ -429,7 +429,7 @@ def test_boxes_without_3d_boxes_are_not_augmented():
 
 
 def test_crops_for_2d_do_not_know_3d_boxes():
-    with pytest.raises(UserError, match='CenterAffine does not know 3D boxes, which a.png has'):
+    with pytest.raises(UserError, match='CenterAffine does not support 3D boxes, which a.png has'):
         CenterAffine(SIZE)(make_sample())
 
 

@@ -34,7 +34,7 @@ def test_loss_names_first_bad_iteration_and_its_images(bad):
     assert 'img_4' not in str(error.value) and 'lr' in str(error.value)
 
 
-def test_loss_is_looked_at_before_the_epoch_is_saved():
+def test_loss_is_checked_before_the_epoch_is_saved():
     runner = loss_runner('epoch')
     hook = CheckLossHook(interval=100)
     feed(hook, runner, [1.0, float('nan')])
@@ -114,7 +114,7 @@ def test_partly_fitting_checkpoint_starts_a_training_with_one_line():
     assert torch.equal(runner.model.weight, torch.ones(3, 2))
 
 
-def test_stranger_starts_no_training():
+def test_checkpoint_of_another_model_does_not_start_a_training():
     with pytest.raises(UserError, match='0 of 2'):
         CheckCheckpointHook().after_load_checkpoint(
             checkpoint_runner(training=True), dict(state_dict=dict(other=torch.ones(1))))

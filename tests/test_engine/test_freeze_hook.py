@@ -11,7 +11,7 @@ from mmdet_centernet.errors import UserError
 
 
 def trained(folder, build_model=Toy, **options):
-    """States before the training and after each epoch, and what learnt when."""
+    """States before the training and after each epoch, and what learned when."""
     torch.manual_seed(0)
     model = build_model()
     start = {name: value.clone() for name, value in model.state_dict().items()}
@@ -50,7 +50,7 @@ def test_resumed_in_either_phase_equals_undisturbed(undisturbed, tmp_path, epoch
         assert torch.equal(resumed[-1][name], value), name
 
 
-def test_what_the_model_froze_stays_frozen(tmp_path):
+def test_parameters_that_the_model_froze_stay_frozen(tmp_path):
     def build_model():
         model = Toy()
         model.backbone[0].requires_grad_(False)
@@ -107,7 +107,7 @@ def test_two_processes_stay_one_model_and_learn_as_one_process(tmp_path):
     (dict(train_cfg=dict(by_epoch=False, max_iters=3)), 'IterBasedTrainLoop, which has none'),
     (dict(hook=dict(epochs=0)), 'epochs = 0'),
 ])
-def test_mistakes_end_in_a_sentence(tmp_path, options, words):
+def test_bad_options_end_in_an_error_message(tmp_path, options, words):
     with pytest.raises(UserError, match=words) as error:
         trained(tmp_path, **options)
     assert '\n' not in str(error.value)

@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from helpers.cases import case
 from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.logging import MessageHub
@@ -51,11 +52,13 @@ def train(hook, runner, clock, count, seconds):
         runner.iter += 1
 
 
-@pytest.mark.parametrize('seconds, text', [
-    (0, '0 s'), (59.4, '59 s'), (59.6, '1 min 00 s'), (200, '3 min 20 s'),
-    (3599.7, '1 h 00 min'), (7500, '2 h 05 min')])
-def test_duration(seconds, text):
-    assert duration(seconds) == text
+def test_duration():
+    for seconds, text in [
+        (0, '0 s'), (59.4, '59 s'), (59.6, '1 min 00 s'), (200, '3 min 20 s'),
+        (3599.7, '1 h 00 min'), (7500, '2 h 05 min'),
+    ]:
+        with case(seconds, text):
+            assert duration(seconds) == text
 
 
 @given(st.floats(0, 1e6))
@@ -103,7 +106,7 @@ def test_validation_and_test(clock, capsys, stage):
     hook.close()
 
 
-def test_only_the_first_process_talks(clock, capsys, monkeypatch):
+def test_only_the_first_process_prints(clock, capsys, monkeypatch):
     monkeypatch.setattr(module, 'is_main_process', lambda: False)
     runner = make_runner('second', sys.stdout)
     hook = ProgressLineHook(plain_seconds=0)

@@ -246,7 +246,7 @@ def test_bad_labels_are_refused(scenes, folder, tmp_path):
     options['split_file'] = str(folder / 'val.txt')
     with pytest.raises(UserError, match="60 of the 61 images in .*val.txt .* such as '000003'"):
         run(samples[:1], **options)
-    with pytest.raises(UserError, match='cannot be made'):
+    with pytest.raises(UserError, match='cannot be created'):
         run(samples, format_only=True, result_dir=str(tmp_path / 'split.txt' / 'x'))
 
 

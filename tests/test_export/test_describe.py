@@ -51,11 +51,13 @@ def check_description(path):
     is_pose, is_3d = 'pose' in path, 'mono3d' in path or 'ddd' in path
     assert meta.task == ('pose' if is_pose else 'mono3d' if is_3d else 'detection'), path
     assert meta.inputs == (('image', 'cam2img') if is_3d else ('image',)), path
+    attributes = tuple(f'attribute_{name}' for name in meta.attributes)
+    assert bool(attributes) == ('attributes' in path), path
     assert meta.outputs == ('bboxes', 'scores', 'labels', *(
         ('keypoints', 'keypoint_scores') if is_pose else
-        ('depth', 'alpha', 'bboxes_3d') if is_3d else ())), path
+        ('depth', 'alpha', 'bboxes_3d') if is_3d else attributes)), path
     assert meta.points == (('bboxes', 'keypoints') if is_pose else ('bboxes',)), path
-    assert meta.needs_camera == is_3d and meta.attributes == {}, path
+    assert meta.needs_camera == is_3d, path
     assert meta.stride == 4 and meta.classes == ('a', 'b'), path
     assert meta.palette == ((1, 2, 3), (4, 5, 6)), path
     assert meta.dataset == dict(num_keypoints=2), path

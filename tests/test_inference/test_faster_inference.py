@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmdet_centernet import cli
 from mmdet_centernet.apis import CenterNetInferencer
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.inference.test_options import faster
+from mmdet_centernet.inference.optimize import faster
 
 EMA = "custom_hooks = [dict(type='mmengine.EMAHook', update_buffers=True)]\n"
 

@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 import mmdet_centernet.apis
 from mmdet_centernet.apis import CenterNetInferencer
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.inference.test_options import apply_test_options
+from mmdet_centernet.inference.overrides import apply_test_options
 from mmdet_centernet.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from pose_project import COLORS, LINK_COLOR
 from mmdet_centernet.apis import CenterNetInferencer
 from mmdet_centernet.datasets.skeleton import COCO_SKELETON
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.inference.test_options import apply_test_options
+from mmdet_centernet.inference.overrides import apply_test_options
 from mmdet_centernet.models.properties import Keypoints
 from mmdet_centernet.registry import MODELS
 from mmdet_centernet.visualization import PoseLocalVisualizer
@@ -167,7 +167,7 @@ def test_keypoints_of_objects_over_the_border_are_drawn(folder, config):
 
 @pytest.mark.parametrize('tta', [None, 'flip'])
 def test_draw_heatmap(folder, config, photo, tta):
-    state = pose_project.weights_of(config, joint_score=0.05)
+    state = pose_project.weights_of(config, keypoint_score=0.05)
     state['bbox_head.stacks.0.keypoint_heatmap.2.bias'][1] = torch.tensor(0.4).logit()
     inferencer = CenterNetInferencer(
         config, saved(folder / 'heat.pth', dict(state_dict=state)), tta=tta)

@@ -1,7 +1,6 @@
 """configs/centernet_lite0_attributes.py learns drawn fruit: if anything between the annotation
 file and the metric is broken, its attributes are not learned."""
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np

@@ -21,7 +21,7 @@ from reference.pose import decode_slowly
 from reference.preprocessing import original_inputs
 
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.inference.test_options import SCALES
+from mmdet_centernet.inference.tta import SCALES
 from mmdet_centernet.models.properties import Keypoints
 
 KEYPOINTS, PAIRS, PLACES = 3, [(0, 2)], [2, 1, 0]

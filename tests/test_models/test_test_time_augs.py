@@ -25,7 +25,7 @@ from reference.preprocessing import original_inputs
 
 from mmdet_centernet.datasets.transforms import CenterPad
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.inference.test_options import SCALES
+from mmdet_centernet.inference.tta import SCALES
 from mmdet_centernet.models.test_time_augs import CenterNetTTAModel
 
 pytestmark = pytest.mark.usefixtures('mmdet_scope')

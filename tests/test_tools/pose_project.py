@@ -1,4 +1,4 @@
-"""The tiny data set with the corners of its boxes as joints, and a pose model for it."""
+"""The tiny data set with the corners of its boxes as keypoints, and a pose model for it."""
 import json
 
 import tiny_project
@@ -38,7 +38,9 @@ METAINFO = dict(
 
 
 def write_data(folder, num_images=2):
-    """Write :func:`tiny_project.write_data` with joints: the last one hidden, every fifth unknown.
+    """Write :func:`tiny_project.write_data` with keypoints.
+
+    The last one is hidden, every fifth unknown.
 
     Returns:
         Path: The folder of the data.
@@ -47,10 +49,10 @@ def write_data(folder, num_images=2):
     content = json.loads((data / 'train.json').read_text())
     for index, annotation in enumerate(content['annotations']):
         x, y, w, h = annotation['bbox']
-        joints = [[x, y, 2], [x + w, y, 2], [x, y + h, 2], [x + w, y + h, 1]]
-        joints[index % 4] = [0, 0, 0] if index % 5 == 0 else joints[index % 4]
-        annotation['keypoints'] = sum(joints, [])
-        annotation['num_keypoints'] = sum(joint[2] > 0 for joint in joints)
+        keypoints = [[x, y, 2], [x + w, y, 2], [x, y + h, 2], [x + w, y + h, 1]]
+        keypoints[index % 4] = [0, 0, 0] if index % 5 == 0 else keypoints[index % 4]
+        annotation['keypoints'] = sum(keypoints, [])
+        annotation['num_keypoints'] = sum(keypoint[2] > 0 for keypoint in keypoints)
     for category in content['categories']:
         category.update(keypoints=list(NAMES), skeleton=[])
     (data / 'train.json').write_text(json.dumps(content))
@@ -68,14 +70,14 @@ def write_config(folder, data, name='tiny_pose.py', num_keypoints=4, metainfo=ME
         num_keypoints=num_keypoints, metainfo=metainfo) + extra)
 
 
-def weights_of(config, size=(40, 24), score=0.9, joint_score=0.01):
-    """Weights that see in every cell the same figure, whose joints are its box's corners.
+def weights_of(config, size=(40, 24), score=0.9, keypoint_score=0.01):
+    """Weights that see in every cell the same figure, whose keypoints are its box's corners.
 
     Args:
         config (Path): Of :func:`write_config`.
         size (tuple[float, float]): Width and height of the box, px.
-        score (float): Of the centre, hence of the joints, as no joint peak is high.
-        joint_score (float): Of the joint heat maps; above 0.1 joints snap to their peaks.
+        score (float): Of the center, hence of the keypoints, as no keypoint peak is high.
+        keypoint_score (float): Of the keypoint heatmaps; above 0.1 keypoints snap to their peaks.
 
     Returns:
         OrderedDict: A state dict.
@@ -88,7 +90,7 @@ def weights_of(config, size=(40, 24), score=0.9, joint_score=0.01):
     corners = torch.tensor([[-1., -1], [1, -1], [-1, 1], [1, 1]]) * half
     count = settings.num_keypoints
     corners = corners.repeat(-(-count // len(corners)), 1)[:count]
-    logit = torch.tensor([score, joint_score]).logit()
+    logit = torch.tensor([score, keypoint_score]).logit()
     values = dict(heatmap=torch.stack((logit[0], torch.tensor(-9.))), wh=2 * half,
                   offset=torch.zeros(2), keypoint_displacement=corners.flatten(),
                   keypoint_heatmap=logit[1].expand(count), keypoint_offset=torch.zeros(2))

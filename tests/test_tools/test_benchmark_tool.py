@@ -10,6 +10,7 @@ import benchmark_work
 import numpy as np
 import pytest
 import torch
+from helpers.cases import case
 from torch import nn
 
 from mmdet_centernet.errors import UserError
@@ -115,7 +116,7 @@ def test_deformable_layers_are_equal(backward):
 @pytest.mark.parametrize('build, settings', [
     (networks.dcn, dict(in_channels=8, out_channels=8, size=4)),
     (networks.predict, dict(model='R18-DCN')), (networks.train, dict(model='R18-DCN'))])
-def test_what_needs_compiled_operations_says_so(build, settings):
+def test_rows_that_need_compiled_operations_say_so(build, settings):
     with pytest.raises(UserError, match='compiled operations.*make test-compiled'):
         build(side='mmdet', **settings)
 
@@ -263,18 +264,19 @@ def cost(layer, *shape, train=False):
     return roofline.count(torch.no_grad()(lambda: layer(x)))
 
 
-@pytest.mark.parametrize('layer, flops', [
-    # Cells x kernel x channels in x channels out / groups x 2, for a batch of 2.
-    (nn.Conv2d(8, 6, 3, padding=1), 2 * 7 * 9 * 9 * 8 * 6 * 2),
-    (nn.Conv2d(8, 6, 3, stride=2, padding=1, groups=2), 2 * 4 * 5 * 9 * 4 * 6 * 2),
-    (nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), 2 * 7 * 9 * 9 * 8 * 2),
-    # A transposed one multiplies every input cell by the whole kernel.
-    (nn.ConvTranspose2d(8, 6, 4, 2, 1), 2 * 7 * 9 * 16 * 8 * 6 * 2),
-])
-def test_flops_of_convolutions(layer, flops):
-    assert cost(layer, 2, 8, 7, 9).flops == flops
-    # As much again for each of the gradients of input and weights.
-    assert cost(layer, 2, 8, 7, 9, train=True).flops == 3 * flops
+def test_flops_of_convolutions():
+    for layer, flops in [
+        # Cells x kernel x channels in x channels out / groups x 2, for a batch of 2.
+        (nn.Conv2d(8, 6, 3, padding=1), 2 * 7 * 9 * 9 * 8 * 6 * 2),
+        (nn.Conv2d(8, 6, 3, stride=2, padding=1, groups=2), 2 * 4 * 5 * 9 * 4 * 6 * 2),
+        (nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), 2 * 7 * 9 * 9 * 8 * 2),
+        # A transposed one multiplies every input cell by the whole kernel.
+        (nn.ConvTranspose2d(8, 6, 4, 2, 1), 2 * 7 * 9 * 16 * 8 * 6 * 2),
+    ]:
+        with case(layer, flops):
+            assert cost(layer, 2, 8, 7, 9).flops == flops
+            # As much again for each of the gradients of input and weights.
+            assert cost(layer, 2, 8, 7, 9, train=True).flops == 3 * flops
 
 
 def test_bytes_are_those_in_and_out():
@@ -360,7 +362,7 @@ def test_memory_and_roofline_stand_by_their_side(monkeypatch):
     assert ours['share_of_roofline'] == pytest.approx(5e-7 / ours['best'])
 
 
-def test_what_fails_is_noted_and_the_others_are_measured():
+def test_failed_row_is_noted_and_the_others_are_measured():
     row = Row('dcn', 'naps', (
         Side('mmdet', benchmark_work.fail, dict(sentence='no\n such  thing')),
         Side('broken', benchmark_work.fail_to_run, dict(sentence='out of luck')),
@@ -466,7 +468,7 @@ def test_rows_are_chosen_by_name(tool, small_rows, capsys):
     assert [line['work'] for line in tables['scaling: naps by size']][::2] == ['size 1', 'size 2']
 
 
-def test_what_was_measured_before_an_interruption_is_shown(
+def test_rows_measured_before_an_interruption_are_shown(
         tool, small_rows, tmp_path, capsys, monkeypatch):
     def interrupt():
         raise KeyboardInterrupt
@@ -488,7 +490,7 @@ def test_what_was_measured_before_an_interruption_is_shown(
     (['--json', '.'], '--json . is a folder'),
     (['--json', 'no/such/place.json'], 'there is no folder no/such'),
 ])
-def test_bad_arguments_are_one_sentence_before_any_work(
+def test_bad_arguments_end_in_an_error_message_before_any_work(
         tool, monkeypatch, capsys, arguments, words):
     monkeypatch.setattr(roofline, 'measure_rates', lambda: pytest.fail('it measures'))
     assert tool(TOOL, *arguments) == 1

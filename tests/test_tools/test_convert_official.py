@@ -156,7 +156,8 @@ def test_bubbliiiings_files(tool, tmp_path, entry, config):
      'deconvolutions of 64/32/16 channels'),
     ('official/ctdet_coco_resdcn101.py', ('model.backbone.style=caffe', ), "style='caffe'"),
 ])
-def test_what_the_original_cannot_express(tool, tmp_path, capsys, config, options, expected):
+def test_configs_that_the_original_cannot_express_are_refused(
+        tool, tmp_path, capsys, config, options, expected):
     settings = Config.fromfile(CONFIGS / config)
     settings.merge_from_dict(dict(option.split('=') for option in options if 'style' in option))
     if 'filters' in str(options):
@@ -173,18 +174,18 @@ def test_what_the_original_cannot_express(tool, tmp_path, capsys, config, option
     assert not (tmp_path / 'back.pth').exists()
 
 
-def of_counts(shapes, classes, joints):
-    """Shapes of another repository's network for these numbers of classes and joints."""
+def of_counts(shapes, classes, keypoints):
+    """Shapes of another repository's network for these numbers of classes and keypoints."""
     shapes = dict(shapes)
     for branch, channels in (('hm.2', classes), ('head.cls_head.3', classes),
-                             ('hps.2', 2 * joints), ('hm_hp.2', joints)):
+                             ('hps.2', 2 * keypoints), ('hm_hp.2', keypoints)):
         for name in (f'{branch}.weight', f'{branch}.bias'):
             if name in shapes:
                 shapes[name] = [channels, *shapes[name][1:]]
     return shapes
 
 
-@pytest.mark.parametrize('entry, classes, joints, expected', [
+@pytest.mark.parametrize('entry, classes, keypoints, expected', [
     ('ctdet/resdcn_18', 80, 0, 'it fits configs/official/ctdet_coco_resdcn18.py'),
     ('ctdet/dla_34', 80, 0, 'it fits configs/official/ctdet_coco_dla_1x.py, '
      'configs/official/ctdet_coco_dla_2x.py'),
@@ -205,8 +206,8 @@ def of_counts(shapes, classes, joints):
      'model.bbox_head.num_classes=2 model.bbox_head.num_keypoints=5'),
 ])
 def test_without_a_config_it_says_which_fits(tool, tmp_path, capsys, monkeypatch, entry, classes,
-                                             joints, expected):
-    torch.save(filled(of_counts(KEYS[entry], classes, joints)), tmp_path / 'theirs.pth')
+                                             keypoints, expected):
+    torch.save(filled(of_counts(KEYS[entry], classes, keypoints)), tmp_path / 'theirs.pth')
     monkeypatch.chdir(CONFIGS.parent)
     assert tool(TOOL, tmp_path / 'theirs.pth') == 0
     assert expected + '\n' in capsys.readouterr().out
@@ -215,7 +216,7 @@ def test_without_a_config_it_says_which_fits(tool, tmp_path, capsys, monkeypatch
     assert not (tmp_path / 'new.pth').exists()
 
 
-def test_what_no_config_has(tool, tmp_path, capsys):
+def test_networks_without_a_config(tool, tmp_path, capsys):
     weights = {name: value for name, value in filled(KEYS['ddd/dla_34']).items()
                if not name.startswith('rot.')}
     torch.save(weights, tmp_path / 'theirs.pth')
@@ -225,7 +226,7 @@ def test_what_no_config_has(tool, tmp_path, capsys):
         'ship fits it\n')
 
 
-def test_other_numbers_of_classes_and_joints(tool, tmp_path, capsys):
+def test_other_numbers_of_classes_and_keypoints(tool, tmp_path, capsys):
     """Which option the config needs, and that the file fits with it."""
     torch.save(filled(of_counts(KEYS['multi_pose/dla_34'], 1, 5)), tmp_path / 'theirs.pth')
     arguments = (
@@ -235,7 +236,7 @@ def test_other_numbers_of_classes_and_joints(tool, tmp_path, capsys):
     options = '--cfg-options', 'model.bbox_head.num_keypoints=5'
     assert capsys.readouterr().err.endswith(f'; it fits with {" ".join(options)}\n')
     assert tool(*arguments, *options) == 0
-    # Neither COCO's skeleton nor its class are those of other joints.
+    # Neither COCO's skeleton nor its class are those of other keypoints.
     assert 'dataset_meta' not in read_checkpoint(tmp_path / 'ours.pth')['meta']
 
 
@@ -263,7 +264,7 @@ def test_weights_that_fit_but_stride_elsewhere(tool, tmp_path, capsys):
     assert not (tmp_path / 'new.pth').exists()
 
 
-def test_colours_in_the_other_order_are_noted(tool, tmp_path, capsys):
+def test_colors_in_the_other_order_are_noted(tool, tmp_path, capsys):
     torch.save(filled(KEYS['ctdet/res_18']), tmp_path / 'theirs.pth')
     config = CONFIGS / 'official/ctdet_coco_res18.py'
     rgb = '--cfg-options', 'model.data_preprocessor.bgr_to_rgb=True'
@@ -333,7 +334,7 @@ def test_files_cut_anywhere(tmp_path, zipped):
             read_checkpoint(path)
 
 
-def test_hints():
+def test_hints_at_the_converter():
     assert 'the original CenterNet (DLA)' in hint_for(KEYS['ctdet/dla_34'])
     assert "bubbliiiing's" in hint_for(KEYS['bubbliiiing/resnet50'])
     assert hint_for(['bbox_head.stacks.0.wh.0.weight']) == hint_for(['x.weight']) == ''

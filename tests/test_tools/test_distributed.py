@@ -9,6 +9,7 @@ import sys
 import processes
 import pytest
 import torch
+from helpers.cases import case
 from mmdet.structures import DetDataSample
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, init_default_scope
@@ -73,15 +74,17 @@ def test_two_processes_train_and_test_on_the_cpu(tool, tiny_data, tmp_path):
         k: v for k, v in logs[1].items() if 'mAP' in k}
 
 
-@pytest.mark.parametrize('script, arguments', [
-    ('dist_train.sh', ['config.py']), ('dist_train.sh', ['config.py', '0']),
-    ('dist_test.sh', ['config.py', 'checkpoint.pth', 'two']), ('slurm_train.sh', ['a', 'b']),
-    ('slurm_test.sh', ['a', 'b', 'c'])])
-def test_scripts_say_how_they_are_called(script, arguments):
-    result = subprocess.run([ROOT / 'tools' / script, *arguments], capture_output=True,
-                            text=True)
-    assert result.returncode == 2
-    assert result.stderr.startswith('usage: ')
+def test_scripts_say_how_they_are_called():
+    for script, arguments in [
+        ('dist_train.sh', ['config.py']), ('dist_train.sh', ['config.py', '0']),
+        ('dist_test.sh', ['config.py', 'checkpoint.pth', 'two']), ('slurm_train.sh', ['a', 'b']),
+        ('slurm_test.sh', ['a', 'b', 'c']),
+    ]:
+        with case(script, arguments):
+            result = subprocess.run([ROOT / 'tools' / script, *arguments], capture_output=True,
+                                    text=True)
+            assert result.returncode == 2
+            assert result.stderr.startswith('usage: ')
 
 
 @pytest.mark.parametrize('script, tool, arguments', [

@@ -80,13 +80,13 @@ def test_files_and_format(dataset):
             x, y, width, height = annotation['bbox']
             assert min(x, y) >= 0 and x + width <= WIDTH and y + height <= HEIGHT
             assert 0 < annotation['area'] <= width * height
-            joints = np.array(annotation['keypoints']).reshape(len(figures.JOINTS), 3)
-            labelled = joints[:, 2] > 0
-            assert set(joints[:, 2]) <= {0, 1, 2}
-            assert annotation['num_keypoints'] == labelled.sum()
-            assert (joints[~labelled] == 0).all()
-            assert (joints[labelled, :2] >= 0).all()
-            assert (joints[labelled, :2] <= (WIDTH - 1, HEIGHT - 1)).all()
+            keypoints = np.array(annotation['keypoints']).reshape(len(figures.JOINTS), 3)
+            labeled = keypoints[:, 2] > 0
+            assert set(keypoints[:, 2]) <= {0, 1, 2}
+            assert annotation['num_keypoints'] == labeled.sum()
+            assert (keypoints[~labeled] == 0).all()
+            assert (keypoints[labeled, :2] >= 0).all()
+            assert (keypoints[labeled, :2] <= (WIDTH - 1, HEIGHT - 1)).all()
     assert 'figures.py' in (dataset / 'README.md').read_text()
 
 
@@ -138,9 +138,9 @@ def test_flags_areas_and_boxes_agree_with_the_geometry():
                 assert sign * (rows.max() + 1 - y - height) >= -fine / 2
             if not annotation['num_keypoints']:
                 continue
-            joints = np.array(annotation['keypoints']).reshape(-1, 3)
+            keypoints = np.array(annotation['keypoints']).reshape(-1, 3)
             for place, (x, y, flag), group in zip(
-                    thing.joints, joints, figures.JOINT_GROUPS.values(), strict=True):
+                    thing.joints, keypoints, figures.JOINT_GROUPS.values(), strict=True):
                 depths = [(i, part.group, covers(part, place))
                           for i, other in enumerate(scene.things) for part in other.parts]
                 if min(abs(depth) for _, _, depth in depths) < 0.4:
@@ -181,8 +181,8 @@ def test_left_and_right_are_the_figures_own():
     seen = set()
     for seed in range(80):
         thing = figures.make_figure(np.random.default_rng(seed), 80, (60, 50))
-        joints = dict(zip(figures.JOINTS, thing.joints, strict=True))
-        up = joints['neck'] - joints['hip']
+        keypoints = dict(zip(figures.JOINTS, thing.joints, strict=True))
+        up = keypoints['neck'] - keypoints['hip']
         faces = sum(part.group == 'head' for part in thing.parts) > 1
         for limb in ('leg', 'arm'):
             left, right = (
@@ -195,9 +195,9 @@ def test_left_and_right_are_the_figures_own():
             across = left - right
             assert (up[0] * across[1] - up[1] * across[0] > 0) == faces
         for side in ('left', 'right'):
-            for joint, limb in (('hand', 'arm'), ('foot', 'leg')):
+            for keypoint, limb in (('hand', 'arm'), ('foot', 'leg')):
                 last = [part for part in thing.parts if part.group == f'{side}_{limb}'][-1]
-                np.testing.assert_array_equal(last.discs[0, :2], joints[f'{side}_{joint}'])
+                np.testing.assert_array_equal(last.discs[0, :2], keypoints[f'{side}_{keypoint}'])
         seen.add(faces)
     assert seen == {True, False}
 
@@ -248,7 +248,7 @@ def test_folder_of_others_is_left_alone(tmp_path, capsys, stamp):
 @pytest.mark.parametrize('arguments', [
     ('--train', '0'), ('--val', '-1'), ('--size', '31', '100'), ('--size', '100', '5000'),
     ('--min-area', '-1'), ('--seed', '-1')])
-def test_options_out_of_range(tmp_path, capsys, arguments):
+def test_bad_options_are_refused(tmp_path, capsys, arguments):
     assert figures.main(['--out', str(tmp_path / 'out'), *arguments]) == 1
     message = capsys.readouterr().err
     assert message.startswith(f'error: {" ".join(arguments)}') and message.count('\n') == 1

@@ -62,7 +62,7 @@ def original(root, names, side='training'):
 
 
 @pytest.mark.parametrize('side', ['training', 'testing'])
-def test_it_is_the_originals(tool, tmp_path, capsys, side):
+def test_conversion_equals_the_original(tool, tmp_path, capsys, side):
     names = [f'{number:06d}' for number in (0, 7, 3, 7480, 12)]
     split = write_kitti(tmp_path, names, side)
     out = tmp_path / 'annotations/kitti_own_train.json'
@@ -116,7 +116,7 @@ def test_long_work_shows_how_far_it_is(tmp_path, monkeypatch, capsys):
     (dict(out='split.txt/out.json'), 'cannot write .*out.json'),
     (dict(root='nowhere'), 'folder nowhere/training does not exist: .*--data-root'),
 ])
-def test_what_is_wrong_is_named(tool, tmp_path, capsys, change, words):
+def test_broken_files_and_options_are_named(tool, tmp_path, capsys, change, words):
     split = write_kitti(tmp_path, ['1'])
     (tmp_path / 'training/calib/01.txt').write_text(
         (tmp_path / 'training/calib/1.txt').read_text())

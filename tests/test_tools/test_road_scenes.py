@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import shapely
+from helpers.cases import case
 from shapely.geometry import Polygon
 
 from mmdet_centernet.io.kitti import read_calib, read_objects, read_split
@@ -119,7 +120,7 @@ def test_files_and_format(dataset):
         assert camera[0, 0] == camera[1, 1]
         np.testing.assert_allclose(camera[0, 0], 0.76 * SIZE[0], rtol=0.041)
         np.testing.assert_allclose(camera[0, 2], width / 2, atol=0.04 * width)
-        # Some six centimetres beside the frame's origin, as KITTI's.
+        # Some six centimeters beside the frame's origin, as KITTI's.
         offset = np.linalg.solve(camera[:, :3], camera[:, 3])
         np.testing.assert_allclose(offset, (0.06, 0, 0.0027), atol=0.007)
     assert len(shapes) >= 3
@@ -200,7 +201,7 @@ def test_things_are_drawn_to_the_sides_of_their_boxes():
                             sin * points[:, 0] + cos * points[:, 2]), 1)
             h, w, length = dims
             limits = np.array([(-length / 2, length / 2), (0, h), (-w / 2, w / 2)]).T
-            # Panels lie a centimetre on their sides.
+            # Panels lie a centimeter on their sides.
             assert (own >= limits[0] - 0.011).all() and (own <= limits[1] + 0.011).all()
             np.testing.assert_allclose(own.min(0), limits[0], atol=slack[kind])
             np.testing.assert_allclose(own.max(0), limits[1], atol=slack[kind])
@@ -216,7 +217,7 @@ def test_things_are_drawn_to_the_sides_of_their_boxes():
             np.testing.assert_allclose(seen, (x1, y1, x2, y2), atol=room)
 
 
-def test_what_is_nearer_is_on_top(scenes):
+def test_nearer_things_are_on_top(scenes):
     """Rays through pixels, one by one, against the faces that they meet."""
     rng = np.random.default_rng(0)
     checked = 0
@@ -250,7 +251,7 @@ def test_what_is_nearer_is_on_top(scenes):
     assert checked >= 10
 
 
-def test_shares_that_are_seen_agree_with_the_pixels(scenes):
+def test_visible_fractions_agree_with_the_pixels(scenes):
     """Against pictures without the rest: what a thing looks like alone, and what is left."""
     checked = 0
     for scene, _, owners, alone, _ in scenes[:10]:
@@ -276,17 +277,19 @@ def test_occlusion_of_a_car_behind_another(x, level):
     assert (objects.truncated == 0).all()
 
 
-@pytest.mark.parametrize('seen, level', [
-    (100, 0), (85, 0), (84, 1), (50, 1), (49, 2), (20, 2), (19, 'DontCare'), (5, 'DontCare'),
-    (4, None), (0, None)])
-def test_levels_of_occlusion(seen, level):
-    scene = compose(car(4, 20), car(0, 10))
-    owners = np.full((20, 20), -1)
-    owners.flat[:150] = 0
-    owners.flat[100:100 + seen] = 1
-    objects = road_scenes.annotate(scene, owners, [150, 100])
-    _, *rest = zip(objects.types, objects.occluded, strict=True)
-    assert rest == {None: [], 'DontCare': [('DontCare', -1)]}.get(level, [('Car', level)])
+def test_levels_of_occlusion():
+    for seen, level in [
+        (100, 0), (85, 0), (84, 1), (50, 1), (49, 2), (20, 2), (19, 'DontCare'), (5, 'DontCare'),
+        (4, None), (0, None),
+    ]:
+        with case(seen, level):
+            scene = compose(car(4, 20), car(0, 10))
+            owners = np.full((20, 20), -1)
+            owners.flat[:150] = 0
+            owners.flat[100:100 + seen] = 1
+            objects = road_scenes.annotate(scene, owners, [150, 100])
+            _, *rest = zip(objects.types, objects.occluded, strict=True)
+            assert rest == {None: [], 'DontCare': [('DontCare', -1)]}.get(level, [('Car', level)])
 
 
 def test_regions_stand_last():
@@ -299,8 +302,7 @@ def test_regions_stand_last():
         np.testing.assert_allclose(objects.bboxes[row], flat_box(camera, box), atol=0.0051)
 
 
-@pytest.mark.parametrize('x', [-6.5, -5.5, 5.0, 6.0])
-def test_truncation_at_the_border(x):
+def check_truncation(x):
     box = car(x, 9, 0.2)
     objects = label(compose(box))
     flat = flat_box(plain_camera().cam2img, box)
@@ -311,6 +313,12 @@ def test_truncation_at_the_border(x):
     np.testing.assert_allclose(objects.truncated, [share], atol=0.0051)
     # What is outside the picture is not counted as hidden.
     assert objects.occluded.tolist() == [0]
+
+
+def test_truncation_at_the_border():
+    for x in [-6.5, -5.5, 5.0, 6.0]:
+        with case(x):
+            check_truncation(x)
 
 
 def test_front_and_back_differ():
@@ -383,7 +391,7 @@ def test_folder_of_others_is_left_alone(tmp_path, capsys, stamp):
 @pytest.mark.parametrize('arguments', [
     ('--train', '0'), ('--val', '-1'), ('--size', '100', '63'), ('--size', '2100', '700'),
     ('--size', '640', '400'), ('--size', '640', '150'), ('--seed', '-1')])
-def test_options_out_of_range(tmp_path, capsys, arguments):
+def test_bad_options_are_refused(tmp_path, capsys, arguments):
     assert road_scenes.main(['--out', str(tmp_path / 'out'), *arguments]) == 1
     message = capsys.readouterr().err
     assert message.startswith(f'error: {" ".join(arguments)}') and message.count('\n') == 1

@@ -92,7 +92,7 @@ def test_the_configs_pipeline_does_not_prepare_the_images(config, model):
     assert evaluate(other, ExportedDetector(model)) == expected
 
 
-def test_poses_and_boxes_in_space(tmp_path):
+def test_poses_and_3d_boxes(tmp_path):
     data = pose_project.write_data(tmp_path)
     config = Config.fromfile(pose_project.write_config(tmp_path, data, num_keypoints=4))
     pose = ExportedDetector(probe_model.write(tmp_path / 'pose.onnx', 'pose'))
@@ -114,7 +114,7 @@ def test_poses_and_boxes_in_space(tmp_path):
         evaluate(flat, model)
 
 
-def test_progress_is_told_now_and_then(config, model, monkeypatch, capsys):
+def test_progress_is_printed_at_intervals(config, model, monkeypatch, capsys):
     monkeypatch.setattr(module, '_PLAIN_SECONDS', 0)
     evaluate(Config.fromfile(config), ExportedDetector(model), 3)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('test, ')]
@@ -122,7 +122,7 @@ def test_progress_is_told_now_and_then(config, model, monkeypatch, capsys):
     assert all(re.search(r', \d+ s left$', line) for line in lines)
 
 
-def test_what_cannot_be_tested(tool, config, model, tmp_path, capsys):
+def test_models_that_cannot_be_tested_are_refused(tool, config, model, tmp_path, capsys):
     three = write_config(tmp_path, write_data(tmp_path, 1, classes=('a', 'b', 'c')), 'three.py',
                          classes=('a', 'b', 'c'))
     for arguments, words in (

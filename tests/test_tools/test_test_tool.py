@@ -75,7 +75,7 @@ def test_test_time_augmentation_checks_the_checkpoint_and_the_classes(
     assert 'has 3 classes' in last_error(capsys)
 
 
-def test_what_cannot_be_tested_so_is_said_before_anything_is_written(
+def test_options_that_cannot_be_combined_are_refused_before_writing(
         tool, trained, tmp_path, capsys):
     config, work = trained
     for extra, tta, words in (
@@ -262,10 +262,10 @@ def test_pictures_of_poses(tool, pose, tmp_path):
         name = os.path.basename(prediction['img_path'])
         picture = cv2.imread(str(tmp_path / 'shown' / name))
         assert picture.shape == (HEIGHT, 3 * WIDTH, 3)
-        joints = prediction['pred_instances']['keypoints'][0].numpy() + (WIDTH, 0)
-        for joint, color in zip(joints, pose_project.COLORS):
-            assert has_color(picture, joint, color)
-        assert has_color(picture, joints[:2].mean(0), pose_project.LINK_COLOR)
+        keypoints = prediction['pred_instances']['keypoints'][0].numpy() + (WIDTH, 0)
+        for keypoint, color in zip(keypoints, pose_project.COLORS):
+            assert has_color(picture, keypoint, color)
+        assert has_color(picture, keypoints[:2].mean(0), pose_project.LINK_COLOR)
 
 
 def test_demo_pictures_of_poses(tool, pose, tmp_path, capsys):
@@ -277,7 +277,7 @@ def test_demo_pictures_of_poses(tool, pose, tmp_path, capsys):
     found = [(np.abs(picture[..., ::-1].astype(int) - color).max(-1) < 12)
              for color in pose_project.COLORS]
     third = picture.shape[1] // 3
-    # Joints of truth, the last of which is hidden and a ring, and of the prediction.
+    # Keypoints of truth, the last of which is hidden and a ring, and of the prediction.
     assert all(mask[:, :third].sum() > 10 for mask in found[:3])
     assert all(mask[:, third:2 * third].sum() > 20 for mask in found)
     assert tool('demo_pictures.py', config, weights, '--out-dir', tmp_path / 'none',

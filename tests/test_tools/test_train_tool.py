@@ -205,7 +205,7 @@ def test_start_from_other_number_of_classes_says_what_was_left_out(
     (['base.level5.x', 'dla_up.x', 'ida_up.x', 'hm.x'],
      'is to be converted first: python tools/model_converters/convert_checkpoint.py'),
 ])
-def test_start_from_a_stranger_is_refused(tool, tiny_data, tmp_path, capsys, names, expected):
+def test_start_from_another_model_is_refused(tool, tiny_data, tmp_path, capsys, names, expected):
     torch.save({'state_dict': {name: torch.zeros(2) for name in names}},
                tmp_path / 'stranger.pth')
     config = write_config(tmp_path, tiny_data, 'strange.py')
@@ -215,7 +215,7 @@ def test_start_from_a_stranger_is_refused(tool, tiny_data, tmp_path, capsys, nam
     assert 'stranger.pth does not fit the model' in error and expected in error
 
 
-def test_a_start_that_is_not_there_says_what_to_do(tool, tiny_data, tmp_path, capsys):
+def test_missing_start_says_what_to_do(tool, tiny_data, tmp_path, capsys):
     config = write_config(
         tmp_path, tiny_data, 'gone.py', extra="\nload_from = 'data/pretrained/gone.pth'\n")
     assert tool('train.py', config, '--work-dir', tmp_path / 'work') == 1
@@ -269,7 +269,7 @@ def test_debug_keeps_the_traceback(tool, tmp_path, capsys):
     assert 'Traceback' in capsys.readouterr().err
 
 
-def test_own_faults_are_raised():
+def test_internal_errors_are_raised():
     def main(argv):
         raise RuntimeError('a fault')
 

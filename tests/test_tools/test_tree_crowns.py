@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers.cases import case
 
 TOOL = Path(__file__).parents[2] / 'tools/demo_data/tree_crowns.py'
 sys.path.insert(0, str(TOOL.parent))
@@ -157,12 +158,15 @@ def test_validation_tiles_do_not_overlap(make_wheel, tmp_path):
     assert (seen == 1).all()
 
 
-@pytest.mark.parametrize('length, size, overlap, expected', [
-    (100, 100, 10, [(0, 100)]), (60, 100, 10, [(0, 60)]),
-    (101, 100, 10, [(0, 100), (1, 101)]), (190, 100, 10, [(0, 100), (90, 190)]),
-    (191, 100, 10, [(0, 100), (46, 146), (91, 191)])])
-def test_tile_spans(length, size, overlap, expected):
-    assert [tuple(span) for span in tree_crowns.tile_spans(length, size, overlap)] == expected
+def test_tile_spans():
+    for length, size, overlap, expected in [
+        (100, 100, 10, [(0, 100)]), (60, 100, 10, [(0, 60)]),
+        (101, 100, 10, [(0, 100), (1, 101)]), (190, 100, 10, [(0, 100), (90, 190)]),
+        (191, 100, 10, [(0, 100), (46, 146), (91, 191)]),
+    ]:
+        with case(length, size, overlap, expected):
+            spans = tree_crowns.tile_spans(length, size, overlap)
+            assert [tuple(span) for span in spans] == expected
 
 
 def test_tile_spans_overlap_enough():
@@ -262,7 +266,7 @@ def test_flipped_bit(make_wheel, tmp_path):
     (dict(tile=10, overlap=10), '--overlap'), (dict(overlap=-1), '--overlap'),
     (dict(min_visible=0), '--min-visible'), (dict(min_visible=1.1), '--min-visible'),
     (dict(val_grid=(0, 2)), '--val-grid'), (dict(wheel='no.whl'), '--wheel no.whl')])
-def test_options_out_of_range(tmp_path, options, words):
+def test_bad_options_are_refused(tmp_path, options, words):
     with pytest.raises(tree_crowns.UserError, match=words):
         tree_crowns.make_dataset(tmp_path / 'trees', **options)
     assert not any(tmp_path.iterdir())

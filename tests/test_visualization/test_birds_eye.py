@@ -1,6 +1,7 @@
 """The view from above: what is in it, and where."""
 import numpy as np
 import pytest
+from helpers.cases import case
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -48,7 +49,7 @@ def test_the_range_shows_all_boxes_and_the_camera(boxes, aspect):
     assert right - reach[0] < 2 or far - reach[1] < 2
 
 
-def test_the_range_of_what_cannot_be_shown():
+def test_range_of_boxes_that_cannot_be_shown():
     nothing = view_range(np.empty((0, 7)))
     far = [0, 1.65, 500, 1.5, 1.6, 4, 0]
     assert view_range(np.array([far, [np.nan] * 7])) == nothing
@@ -69,7 +70,7 @@ def test_the_field_of_view_ends_at_the_images_borders(camera):
 
 
 def painted(*groups, shown=SHOWN, size=(500, 625)):
-    """Axes, and the colour at x and z in metres."""
+    """Axes, and the color at x and z in meters."""
     figure = Figure(figsize=(size[0] / 100, size[1] / 100), dpi=100)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -108,8 +109,7 @@ def test_predictions_are_filled_rectangles_where_they_are():
         assert np.ptp(at(*place)) < 12
 
 
-@pytest.mark.parametrize('turn', [0, 0.6, np.pi / 2, -2.5])
-def test_the_heading_stands_out_in_front(turn):
+def check_heading(turn):
     values = (*CAR[:6], turn)
     _, at = painted(group([values], RED, filled=True))
     corners = ground(values)
@@ -121,6 +121,12 @@ def test_the_heading_stands_out_in_front(turn):
                      for step in np.array([[0, 0], [.04, 0], [-.04, 0], [0, .04], [0, -.04]]))
                  for sign in (1, -1)]
     assert strengths[0] > 60 and abs(strengths[1]) < 12
+
+
+def test_the_heading_stands_out_in_front():
+    for turn in [0, 0.6, np.pi / 2, -2.5]:
+        with case(turn):
+            check_heading(turn)
 
 
 def test_the_truth_has_dark_outlines_and_predictions_lie_on_them():
@@ -137,7 +143,7 @@ def test_the_truth_has_dark_outlines_and_predictions_lie_on_them():
     assert at(*edge).max() < 80 and at(*(corners.mean(0) + [0, 0.6])).min() > 200
 
 
-def test_what_the_image_does_not_show_is_grey():
+def test_ground_outside_the_image_is_gray():
     _, at = painted()
     assert at(1, 15.2).min() > 245 and at(-9, 1).max() < 235 and at(9, 1).max() < 235
     assert at(0.7, -0.7).max() < 235
@@ -155,11 +161,12 @@ def test_distances_are_written():
     assert axes.get_legend() is None and axes.get_aspect() == 1
 
 
-@pytest.mark.parametrize('span, step', [(8, 1), (60, 10), (100, 20), (900, 100), (4000, 500)])
-def test_a_grid_of_few_lines(span, step):
-    axes, _ = painted(shown=(-span / 2, span / 2, 0, span))
-    steps = np.diff([place for place in axes.get_yticks()])
-    assert steps == pytest.approx(step)
+def test_a_grid_of_few_lines():
+    for span, step in [(8, 1), (60, 10), (100, 20), (900, 100), (4000, 500)]:
+        with case(span, step):
+            axes, _ = painted(shown=(-span / 2, span / 2, 0, span))
+            steps = np.diff([place for place in axes.get_yticks()])
+            assert steps == pytest.approx(step)
 
 
 def test_boxes_that_cannot_be_seen():
@@ -169,7 +176,7 @@ def test_boxes_that_cannot_be_seen():
     mixed['colors'] = [BLUE, BLUE, RED, BLUE]
     axes, at = painted(mixed)
     assert [text.get_text() for text in axes.texts] == ['2 outside']
-    assert at(*between(*ground(CAR)[:2], 0.3)) @ [1, -0.5, -0.5] > 100  # its own colour
+    assert at(*between(*ground(CAR)[:2], 0.3)) @ [1, -0.5, -0.5] > 100  # its own color
     axes, at = painted(group([CAR], RED), group([], RED))
     assert not axes.texts
     # The range fits to the boxes if none is given.

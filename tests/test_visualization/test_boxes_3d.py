@@ -2,6 +2,7 @@
 import cv2
 import numpy as np
 import pytest
+from helpers.cases import case
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,7 +24,7 @@ CAMERA = np.array([[240.5, 0, 203.2, 14.95], [0, 240.5, 57.6, 0.07], [0, 0, 1, 0
 MARGIN = 0.05 * WIDTH
 NEAR = 0.1
 RED, GREEN, BLUE = '#ff0000', '#00ff00', '#0000ff'
-GREY = 100
+GRAY = 100
 CAR = [0., 1.65, 8., 1.5, 1.6, 3.9, 0.]
 
 # Also around and behind the camera.
@@ -96,7 +97,7 @@ def project(point):
     return np.array([x, y]) / w
 
 
-def test_what_is_too_near_is_cut_off():
+def test_parts_before_the_near_plane_are_cut_off():
     """Also where a projection would still be in the image."""
     eye = camera_center(CAMERA)
     start, end = eye + [0.004, 0.002, 0], eye + [0, 0, 5]
@@ -165,7 +166,7 @@ def test_from_within_a_box_no_face_is_seen():
     assert visible_faces(corners_with_loops(CAR)[None], camera_center(CAMERA)).sum() == 2
 
 
-def test_texts():
+def test_label_texts():
     classes = ('Pedestrian', 'Car')
     assert texts_of(classes, np.array([1, 0, 2]), [14.23, 7., 60], [0.874, 1, 0.3]) == [
         'Car 0.87 14.2 m', 'Pedestrian 1.00 7.0 m', 'class 2 0.30 60.0 m']
@@ -181,7 +182,7 @@ def painted(boxes, colors, texts=None, zoom=1, camera=CAMERA):
     figure = Figure(figsize=((size[0] + 0.01) / 100, (size[1] + 0.01) / 100), dpi=100)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(np.full((HEIGHT, WIDTH, 3), GREY, np.uint8), extent=(0, WIDTH, HEIGHT, 0))
+    axes.imshow(np.full((HEIGHT, WIDTH, 3), GRAY, np.uint8), extent=(0, WIDTH, HEIGHT, 0))
     axes.set_axis_off()
     draw_boxes_3d(axes, np.array(boxes).reshape(-1, 7), colors, camera, zoom * 0.72, texts)
     figure.canvas.draw()
@@ -204,7 +205,7 @@ def test_nothing_is_painted_without_boxes_behind_the_camera_and_beside_the_image
             [np.nan, 1.65, 10, 1.5, 1.6, 3.9, 0], [0, 1.65, np.inf, 1.5, 1.6, 3.9, 0]]
     for boxes in ([], away):
         picture, axes = painted(boxes, [RED] * len(boxes), ['text'] * len(boxes))
-        assert (picture == GREY).all() and not axes.texts
+        assert (picture == GRAY).all() and not axes.texts
 
 
 def test_edges_are_painted_where_they_are_and_the_front_is_shaded():
@@ -224,7 +225,7 @@ def test_edges_are_painted_where_they_are_and_the_front_is_shaded():
         for share in (0.2, 0.5, 0.8):
             around = at(picture, corners[start] + share * (corners[end] - corners[start]))
             assert max(color[0] - color[1] for color in around.reshape(-1, 3)) > 40
-    assert (picture[:5] == GREY).all() and (picture[:, :20] == GREY).all()
+    assert (picture[:5] == GRAY).all() and (picture[:, :20] == GRAY).all()
 
 
 def test_the_seen_front_is_stronger():
@@ -237,13 +238,8 @@ def test_the_seen_front_is_stronger():
     assert strengths[0] > strengths[1] + 20 > 40
 
 
-@pytest.mark.parametrize('values', [
-    [0.1, 1.65, 0.3, 1.6, 1.8, 4, 0.2], [0.1, 1.65, 0.3, 1.6, 1.8, 4, -1.5],
-    [-2.5, 1.65, 1.5, 1.5, 1.7, 4, -1.57], [3., 1.65, 1.0, 1.5, 1.7, 4, 1.2],
-    [-6, 1.65, 6, 1.5, 1.7, 4, 0.7], [1, 1.65, 2.2, 3, 1.7, 4.5, 3.0],
-])
-def test_no_line_runs_across_the_picture(values):
-    """Near to the camera: what is painted is near to what is seen of the box's lines and front."""
+def check_lines_are_near(values):
+    """Check that the paint of a box at the camera is near its visible lines and front."""
     picture, _ = painted([values], [RED])
     corners = corners_with_loops(values)
     points = [start + share * (end - start) for start, end in corners[EDGES]
@@ -264,8 +260,18 @@ def test_no_line_runs_across_the_picture(values):
     kept = (x >= 0) & (x < WIDTH + 20) & (y >= 0) & (y < HEIGHT + 20)
     near[y[kept], x[kept]] = 1
     near = cv2.dilate(near, np.ones((7, 7)))[10:-10, 10:-10] > 0
-    changed = np.abs(picture - GREY).max(axis=2) > 4
+    changed = np.abs(picture - GRAY).max(axis=2) > 4
     assert changed.any() and not (changed & ~near).any()
+
+
+def test_no_line_runs_across_the_picture():
+    for values in [
+        [0.1, 1.65, 0.3, 1.6, 1.8, 4, 0.2], [0.1, 1.65, 0.3, 1.6, 1.8, 4, -1.5],
+        [-2.5, 1.65, 1.5, 1.5, 1.7, 4, -1.57], [3., 1.65, 1.0, 1.5, 1.7, 4, 1.2],
+        [-6, 1.65, 6, 1.5, 1.7, 4, 0.7], [1, 1.65, 2.2, 3, 1.7, 4.5, 3.0],
+    ]:
+        with case(values):
+            check_lines_are_near(values)
 
 
 def test_the_nearest_lies_on_top():
@@ -280,7 +286,7 @@ def test_the_nearest_lies_on_top():
 def test_dark_colors_have_a_light_outline():
     for color, is_dark in ((RED, False), ('#00008e', True)):
         picture, _ = painted([CAR], [color])
-        assert (picture[..., 1].max() > GREY + 20) == is_dark
+        assert (picture[..., 1].max() > GRAY + 20) == is_dark
 
 
 def boxes_of(axes):

@@ -45,13 +45,13 @@ def in_image(x, y, z):
     return u / w, v / w
 
 
-def test_boxes_are_found_by_their_overlap_from_above():
+def test_boxes_are_matched_by_their_bev_overlap():
     figure = panel(CARS, CARS + [0.3, 0, 0, 0, 0, 0, 0], [[0.8, 0.1], [0.4, 0.49]],
                    title='000123 (val)')
     first, second, heat, above = figure.axes[:3] + figure.axes[-1:]
     captions = [axes.get_title(loc='left') for axes in (first, second, heat, above)]
     assert captions == ['Ground truth: 2 boxes', 'Predictions: 2 boxes, 1 right, 1 missed',
-                        'Centre heat map', 'From above']
+                        'Centre heat map', "Bird's-eye view"]
     assert {text.get_text() for text in first.texts} == {'Car 10.0 m', 'Car 12.0 m'}
     assert {text.get_text() for text in second.texts} == {'Car 0.90 10.0 m', 'Car 0.80 12.0 m'}
     around = rendered(figure)
@@ -67,7 +67,7 @@ def test_boxes_are_found_by_their_overlap_from_above():
     assert legend == ['ground truth, found', 'ground truth, missed', 'predictions, right',
                       'predictions, wrong']
     assert [text.get_text() for text in second.get_legend().get_texts()] == [
-        'right (IoU from above ≥ 0.5)', 'wrong']
+        'right (BEV IoU ≥ 0.5)', 'wrong']
 
 
 def test_classes_do_not_mix():
@@ -79,7 +79,7 @@ def test_classes_do_not_mix():
 @pytest.mark.parametrize('truth, pred, counts', [
     ([], [], '0 boxes, 0 right, 0 missed'), (CARS, [], '0 boxes, 0 right, 2 missed'),
     ([], CARS, '2 boxes, 0 right, 0 missed')], ids=['neither', 'truth', 'predictions'])
-def test_nothing(tmp_path, truth, pred, counts):
+def test_panel_without_truth_or_predictions(tmp_path, truth, pred, counts):
     figure = panel(truth, pred, [])
     assert figure.axes[1].get_title(loc='left') == f'Predictions: {counts}'
     save_figure(figure, tmp_path / 'panel.png')

@@ -14,7 +14,7 @@ from mmdet_centernet.visualization.mono3d_visualizer import original_camera
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 META = dict(classes=('Pedestrian', 'Car', 'Cyclist'), palette=[RED, GREEN, BLUE])
-GREY = 100
+GRAY = 100
 HEIGHT, WIDTH = 250, 830  # is not enlarged
 CAMERA = np.array([[480., 0, 405, 30], [0, 480, 115, 0.1], [0, 0, 1, 0.003]])
 RESIZED = np.array([[0.5, 0, -20], [0, 0.5, 12], [0, 0, 1]])
@@ -49,7 +49,7 @@ def sample(truth=None, pred=None, scores=(0.9, 0.8), homography=RESIZED, camera=
 
 def drawn(data_sample, made=None, size=(HEIGHT, WIDTH), **options):
     made = made or visualizer()
-    made.add_datasample('name', np.full((*size, 3), GREY, np.uint8), data_sample, **options)
+    made.add_datasample('name', np.full((*size, 3), GRAY, np.uint8), data_sample, **options)
     return made.get_image().astype(int)
 
 
@@ -67,7 +67,7 @@ def is_green(colors):
     return (colors[:, 1] - colors[:, [0, 2]].max(axis=1)).max() > 100
 
 
-def test_truth_above_predictions_and_both_from_above():
+def test_truth_above_predictions_and_both_in_birds_eye_view():
     moved = [1., *CAR[1:]]
     picture = drawn(sample([CAR, PERSON], [moved]))
     assert picture.shape == (2 * HEIGHT, WIDTH + 0.8 * 2 * HEIGHT, 3)
@@ -90,7 +90,7 @@ def test_truth_above_predictions_and_both_from_above():
     other = drawn(sample([CAR, PERSON], [moved]), draw_gt=False)
     np.testing.assert_array_equal(other[50:, :WIDTH], pred[50:])
     nothing = drawn(sample([CAR], [CAR]), draw_gt=False, draw_pred=False)
-    assert nothing.shape == (HEIGHT, WIDTH, 3) and (nothing == GREY).all()
+    assert nothing.shape == (HEIGHT, WIDTH, 3) and (nothing == GRAY).all()
 
 
 def test_high_images_stand_side_by_side():
@@ -123,10 +123,11 @@ def test_the_camera_is_that_of_the_original_image():
 def test_without_a_camera(name):
     made = sample([CAR])
     made.set_metainfo({name: None})
-    with pytest.raises(UserError, match=f'road.png, as the data sample has no {name}: let the '
-                                        'test pipeline end in mmdet_centernet.PackMono3DInputs'):
+    with pytest.raises(UserError, match=f'road.png, because the data sample has no {name}: '
+                                        'let the test pipeline end in '
+                                        'mmdet_centernet.PackMono3DInputs'):
         drawn(made)
-    assert (drawn(made, draw_gt=False) == GREY).all()
+    assert (drawn(made, draw_gt=False) == GRAY).all()
 
 
 def test_thresholds():
@@ -136,19 +137,19 @@ def test_thresholds():
     assert is_green(near(shown, place(MIDDLE_OF_EDGE)))
 
 
-def test_nothing_found():
+def test_pictures_without_detections():
     for made in (sample([], []), sample([], [CAR], scores=(0.1, ))):
         picture = drawn(made)
         below = picture[50:HEIGHT, :WIDTH], picture[HEIGHT + 50:, :WIDTH]
-        assert all((panel == GREY).all() for panel in below)
+        assert all((panel == GRAY).all() for panel in below)
         assert np.ptp(picture[:, WIDTH:]) > 100
     for made in (None, DetDataSample(), DetDataSample(gt_instances=InstanceData(
             bboxes=torch.zeros(1, 4), labels=torch.zeros(1).long()))):
         picture = drawn(made)
-        assert picture.shape == (HEIGHT, WIDTH, 3) and (picture == GREY).all()
+        assert picture.shape == (HEIGHT, WIDTH, 3) and (picture == GRAY).all()
 
 
-def test_half_precision_and_odd_boxes_without_a_word():
+def test_half_precision_and_odd_boxes_are_drawn_without_warnings():
     made = sample(pred=[CAR, [np.nan, *PERSON[1:]]])
     for name in ('bboxes_3d', 'scores'):
         made.pred_instances[name] = made.pred_instances[name].bfloat16()

@@ -25,7 +25,7 @@ BOTH = 'both'
 
 
 def class_iou(text):
-    """A class and its least overlaps: ``Truck=0.7,0.5,0.5``."""
+    """Parse a class and its least overlaps: ``Truck=0.7,0.5,0.5``."""
     name, equals, values = text.partition('=')
     try:
         numbers = tuple(map(float, values.split(',')))
@@ -39,31 +39,32 @@ def class_iou(text):
 def parse_args(argv=None):
     """The command line."""
     parser = argparse.ArgumentParser(
-        description="AP by KITTI's rules: in the image, with orientation (AOS), from above and "
-        'in space, from 0 to 1')
-    parser.add_argument('results', help="folder of result files in KITTI's format, one an image")
+        description="AP under KITTI's rules for 2D boxes, orientations (AOS), bird's-eye "
+        'view and 3D boxes, from 0 to 1')
+    parser.add_argument('results', help="folder of result files in KITTI's format, one per image")
     parser.add_argument('labels', help='folder of label files of the same names')
     parser.add_argument('--split', metavar='FILE',
                         help='list of the images to evaluate (default: all that have labels)')
     parser.add_argument('--classes', nargs='+', default=CLASSES, metavar='NAME',
-                        help=f'those that the results are of (default: {" ".join(CLASSES)})')
+                        help=f'classes of the results (default: {" ".join(CLASSES)})')
     parser.add_argument('--iou', choices=[*IOU_SETS, BOTH], default=BOTH,
-                        help="least overlaps: the original's, those of KITTI's server, or both")
+                        help='least overlaps: those of the original CenterNet, those of '
+                        "KITTI's server, or both")
     parser.add_argument('--points', choices=[*map(str, RECALL_POINTS), BOTH], default=BOTH,
                         help='points of recall')
     parser.add_argument('--class-iou', nargs='+', type=class_iou, default=[],
                         metavar='NAME=2D,BEV,3D', help='least overlaps of further classes')
     parser.add_argument('--missing-empty', action='store_true',
-                        help='where an image has no result file, nothing was detected')
+                        help='treat a missing result file as an image without detections')
     parser.add_argument('--json', metavar='OUT', help='write the figures into this file too')
     parser.add_argument('--debug', action='store_true', help='show tracebacks')
     return parser.parse_args(argv)
 
 
 def names_in(folder, kind):
-    """Names of the text files of a folder, in order."""
+    """Return the sorted names of the text files of a folder."""
     if not Path(folder).is_dir():
-        raise UserError(f'{kind} folder {folder} does not exist or is no folder')
+        raise UserError(f'{kind} folder {folder} does not exist or is not a folder')
     names = sorted(file.stem for file in Path(folder).glob('*.txt'))
     if not names:
         raise UserError(f'{kind} folder {folder} has no {kind} files: it should hold one '
@@ -72,7 +73,7 @@ def names_in(folder, kind):
 
 
 def images_of(args):
-    """The images to evaluate, and those of them with results.
+    """Find the images to evaluate, and those of them with results.
 
     Returns:
         tuple[list[str], set[str]]
@@ -99,7 +100,7 @@ def images_of(args):
 
 
 def read_results(path, classes):
-    """Read a result file and see that it is of the classes.
+    """Read a result file and check its classes.
 
     Returns:
         KittiObjects
@@ -114,12 +115,12 @@ def read_results(path, classes):
 
 
 def nothing(like):
-    """Results without a row, of the fields that other results have."""
+    """Return empty results with the fields of other results."""
     return KittiObjects([], *(values[:0] for values in like[1:-1]), scores=like.alpha[:0])
 
 
 def main(argv=None):
-    """Evaluate as the command line says."""
+    """Evaluate the result files."""
     args = parse_args(argv)
     classes = list(dict.fromkeys(args.classes))
     iou_sets = list(IOU_SETS) if args.iou == BOTH else [args.iou]
@@ -129,7 +130,7 @@ def main(argv=None):
         if name not in class_ious and name not in CLASSES:
             raise UserError(f'class {name!r} is none that KITTI evaluates ({", ".join(CLASSES)}): '
                             f'give its least overlaps as --class-iou {name}=0.7,0.5,0.5 (image, '
-                            'from above, space)')
+                            'bird\'s-eye view, 3D box)')
     # Before files are read, which may take a while.
     least_overlaps(classes, iou_sets, class_ious)
     names, with_results = images_of(args)
@@ -154,7 +155,7 @@ def main(argv=None):
 
 
 def write_json(path, found):
-    """Write figures (null where nothing is measured), numbers of objects, overlaps and notes."""
+    """Write figures (null if not measured), numbers of objects, overlaps and notes."""
     content = dict(
         figures={name: None if math.isnan(value) else value
                  for name, value in found.figures.items()},

@@ -20,7 +20,7 @@ STYLE = dict(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
 
 
 def positive(text):
-    """A whole number of at least 1."""
+    """Parse a whole number of at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f'{text} is below 1')
@@ -47,7 +47,7 @@ def parse_args(argv=None):
 
 
 def short_names(metrics):
-    """Names for columns: ``coco/bbox_mAP_50`` to ``AP50``; numbers only."""
+    """Return column names of the metrics that are numbers: ``coco/bbox_mAP_50`` -> ``AP50``."""
     names = [name for name, value in metrics.items() if isinstance(value, (int, float))]
     prefixes = {name.rpartition('/')[0] for name in names}
     return {name: (name if len(prefixes) > 1 else name.rpartition('/')[2])
@@ -55,7 +55,7 @@ def short_names(metrics):
 
 
 def origin(row, branches):
-    """Return the outputs that are ground truth in words."""
+    """Describe which outputs are ground truth."""
     if row.mid_cell:
         return 'all, offset mid-cell'
     true = [name for name in branches if name not in row.network]
@@ -76,7 +76,7 @@ def metrics_table(outcome):
 
 
 def objects_table(outcome):
-    """Objects that are lost or hard at each stride, those reasons that occur."""
+    """Return the numbers of lost and hard objects at each stride, by the reasons that occur."""
     table = Table('objects', **STYLE)
     for stride in outcome.counts:
         table.add_column(f'stride {stride}', justify='right')
@@ -89,7 +89,7 @@ def objects_table(outcome):
 
 
 def main(argv=None):
-    """Measure as the command line says."""
+    """Measure and print the tables."""
     args = parse_args(argv)
     if args.parts and not args.checkpoint:
         raise UserError('--parts needs --checkpoint: without a network everything is ground '

@@ -1,4 +1,4 @@
-"""What happens behind the network: targets, losses, decoding, by both heads."""
+"""Targets, losses and decoding of both heads, without the network."""
 import torch
 from mmdet.models.dense_heads import CenterNetHead as MMDetHead
 from mmdet.structures import DetDataSample
@@ -13,7 +13,7 @@ TEST_CFG = dict(topk=100, local_maximum_kernel=3, max_per_img=100)
 
 
 def samples(batch, size, objects, classes=CLASSES):
-    """Data samples of a batch with random boxes, from 8 px to half the image wide."""
+    """Return data samples of a batch with random boxes, from 8 px to half the image wide."""
     generator = torch.Generator().manual_seed(objects)
     result = []
     for _ in range(batch):
@@ -31,7 +31,7 @@ def samples(batch, size, objects, classes=CLASSES):
 
 
 def network_outputs(batch, size, classes=CLASSES):
-    """Logits, sizes and offsets as a network at the start of training gives them."""
+    """Return logits, sizes and offsets like those of a network at the start of training."""
     generator = torch.Generator().manual_seed(0)
     side = size // STRIDE
     return (
@@ -53,7 +53,7 @@ def _head(side, classes):
 
 
 def encode(side, batch=16, size=512, objects=32, classes=CLASSES):
-    """Targets from boxes: those of our head, or mmdet's dense ones."""
+    """Encode boxes: targets of our head, or mmdet's dense ones."""
     head = _head(side, classes)
     instances = [sample.gt_instances for sample in samples(batch, size, objects, classes)]
     shape = batch, classes, size // STRIDE, size // STRIDE
@@ -64,7 +64,7 @@ def encode(side, batch=16, size=512, objects=32, classes=CLASSES):
 
 
 def loss(side, batch=16, size=512, objects=32, classes=CLASSES):
-    """Losses and gradients from logits and boxes; mmdet's sigmoid is part of its head.
+    """Compute losses and gradients from logits and boxes; mmdet's sigmoid is part of its head.
 
     A run returns the losses and the gradients of logits, sizes and offsets.
     """
@@ -86,7 +86,7 @@ def loss(side, batch=16, size=512, objects=32, classes=CLASSES):
 
 
 def decode(side, batch=16, size=512, classes=CLASSES):
-    """Boxes from network outputs; ours begins with the sigmoid."""
+    """Decode network outputs; ours begins with the sigmoid."""
     head = _head(side, classes)
     metas = [sample.metainfo for sample in samples(batch, size, 1, classes)]
     logits, wh, offset = network_outputs(batch, size, classes)

@@ -1,16 +1,16 @@
-"""Times of pieces of work that do the same, taken in turn."""
+"""Timing of equivalent pieces of work, measured in turn."""
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-# However long a round takes, so many are measured: fewer have no median.
+# Least number of rounds, however long they take: fewer have no useful median.
 LEAST_ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Times:
-    """What one piece of work took, once per round.
+    """Times of one piece of work, one per round.
 
     Attributes:
         seconds (list[float]): in the order of the rounds; never empty.
@@ -20,12 +20,12 @@ class Times:
 
     @property
     def best(self) -> float:
-        """Seconds: what the work takes where nothing disturbs it."""
+        """Best time in seconds: that of a run that nothing disturbed."""
         return min(self.seconds)
 
     @property
     def median(self) -> float:
-        """Seconds."""
+        """Median time in seconds."""
         return statistics.median(self.seconds)
 
 
@@ -36,10 +36,10 @@ def in_turn(
     """Run pieces of work in turn, so that a busy machine slows all of them.
 
     Args:
-        works (Sequence[Callable]): called without arguments. Each has run before: memory is
-            allocated and kernels are chosen then.
+        works (Sequence[Callable]): called without arguments. Each has run before, so that memory
+            is allocated and kernels are chosen.
         repeats (int): rounds, at least 1.
-        seconds (float): no further round begins after so long, once there are three.
+        seconds (float): no further round begins after this time, once there are three.
         clock (Callable): seconds; only differences count.
 
     Returns:
@@ -58,7 +58,7 @@ def in_turn(
 
 
 def ratios(numerator: Times, denominator: Times) -> tuple[float, float]:
-    """How many times longer one took than another that was measured in the same rounds.
+    """Return the ratio of two times that were measured in the same rounds.
 
     Returns:
         tuple[float, float]: of the best times; the median of the rounds' ratios, which a

@@ -32,12 +32,12 @@ _CALIBRATION_SIDE = 128
 
 
 def compiled_mmcv():
-    """Whether mmcv has its compiled operations, which mmdet's deformable layers need."""
+    """Return whether mmcv has its compiled operations, which mmdet's deformable layers need."""
     return sys.modules['mmcv._ext'].__spec__.origin != 'mmdet_centernet'
 
 
 def our_config(name):
-    """A config of this package, installed or not, by its file's name."""
+    """Load a config of this package, installed or not, by its file name."""
     package = Path(mmdet_centernet.__file__).parent
     installed = package / '.mim' / 'configs'
     return Config.fromfile(
@@ -45,12 +45,12 @@ def our_config(name):
 
 
 def mmdet_config(name=MMDET_CONFIG):
-    """A config that mmdet brings, by its path among its configs."""
+    """Load a config of mmdet, by its path among its configs."""
     return Config.fromfile(Path(mmdet.__file__).parent / '.mim' / 'configs' / name)
 
 
 def model_settings(settings, model, classes):
-    """``model`` of a config for a benchmark: no weights fetched, these classes."""
+    """Adapt ``model`` of a config to a benchmark: no downloads, these classes."""
     for part in (settings, *settings.values()):
         if isinstance(part, dict):
             part.pop('init_cfg', None)
@@ -61,15 +61,15 @@ def model_settings(settings, model, classes):
 
 
 def our_model(model='R18-DCN', classes=CLASSES):
-    """A detector of this package with weights that depend on nothing but the arguments.
+    """Build a detector of this package with weights that depend on the arguments only.
 
-    They are random, but no network's that starts: offsets are no whole cells, heat maps have
-    peaks, and batch norms know what their inputs are like, as after a training.
+    Weights are random but imitate a trained network: fractional offsets, peaked heatmaps,
+    realistic batch norm statistics.
     """
     init_default_scope('mmdet')
     random_state = torch.get_rng_state()
     torch.manual_seed(0)
-    # What mmengine says of every parameter that it starts.
+    # Silences the messages of mmengine about every parameter that it initializes.
     logging.disable(logging.WARNING)
     try:
         detector = MODELS.build(
@@ -97,10 +97,10 @@ def our_model(model='R18-DCN', classes=CLASSES):
 
 
 def mmdet_model(model='R18-DCN', classes=CLASSES):
-    """mmdet's detector with the weights of :func:`our_model`.
+    """Build mmdet's detector with the weights of :func:`our_model`.
 
     Raises:
-        UserError: if it needs compiled operations that are not there.
+        UserError: if it needs compiled operations that are not installed.
     """
     if model == 'R18-DCN' and not compiled_mmcv():
         raise UserError("mmdet's R18-DCN needs mmcv's compiled operations: run this in an "
@@ -119,7 +119,7 @@ def _model(side, model, classes):
 
 
 def train(side, model='R18-DCN', batch=8, size=512, objects=8, classes=CLASSES, bf16=False):
-    """A training step without the optimiser: forward, losses, backward.
+    """Run a training step without the optimizer: forward, losses, backward.
 
     A run returns the losses; the gradients are those of the model's parameters.
     """
@@ -138,7 +138,7 @@ def train(side, model='R18-DCN', batch=8, size=512, objects=8, classes=CLASSES, 
 
 
 def image_batch(batch, size):
-    """What a model's ``test_step`` takes: random uint8 images."""
+    """Return a batch for a model's ``test_step``: random uint8 images."""
     generator = torch.Generator().manual_seed(0)
     return dict(
         inputs=[torch.randint(0, 256, (3, size, size), dtype=torch.uint8, generator=generator)
@@ -146,18 +146,18 @@ def image_batch(batch, size):
         data_samples=samples(batch, size, 1))
 
 
-def predict(side, model='R18-DCN', batch=1, size=512, classes=CLASSES, optimised=False,
+def predict(side, model='R18-DCN', batch=1, size=512, classes=CLASSES, optimized=False,
             compiled=False, bf16=False):
-    """From uint8 images to detections: normalisation, network, decoding.
+    """Predict detections from uint8 images: normalization, network, decoding.
 
     Args:
-        optimised, compiled, bf16 (bool): ours with batch norms folded, also compiled, or also
+        optimized, compiled, bf16 (bool): ours with batch norms folded, also compiled, or also
             in bfloat16, as the inferencer's options make it.
 
     A run returns the data samples.
     """
     detector = _model(side, model, classes).eval()
-    if optimised or compiled:
+    if optimized or compiled:
         detector = optimize_for_inference(detector, compile=compiled)
     if bf16:
         use_precision(detector, torch.bfloat16)
@@ -166,14 +166,14 @@ def predict(side, model='R18-DCN', batch=1, size=512, classes=CLASSES, optimised
 
 
 def forward(model='R18-DCN', batch=1, size=512, classes=CLASSES):
-    """Our network without decoding, for counting what it does."""
+    """Run our network without decoding, to count its operations."""
     detector = our_model(model, classes).eval()
     inputs = torch.randn(batch, 3, size, size)
     return torch.no_grad()(lambda: detector(inputs, mode='tensor'))
 
 
 def dcn(side, in_channels, out_channels, size, batch=1, backward=False):
-    """A deformable layer on a map of ``size`` x ``size`` cells, in the memory format of its
+    """Run a deformable layer on a map of ``size`` x ``size`` cells, in the memory format of its
     network; with ``backward`` also the gradients of input and parameters.
 
     A run returns the output and the gradients.

@@ -6,7 +6,7 @@ from mmcv.transforms import Compose
 from mmengine.dataset import pseudo_collate
 from networks import our_model
 
-from mmdet_centernet.inference.test_options import SCALES
+from mmdet_centernet.inference.tta import SCALES
 from mmdet_centernet.models.test_time_augs import CenterNetTTAModel
 
 
@@ -21,7 +21,7 @@ def tta(side, height=375, width=500, model='R18-DCN'):
         [dict(type='mmdet_centernet.CenterPad', scale=scale) for scale in SCALES],
         [dict(type='mmdet.PackDetInputs', meta_keys=('img_shape', 'homography_matrix'))]])])
     if side == 'all':
-        tta_model = CenterNetTTAModel(detector, scales=SCALES).eval()
+        tta_model = CenterNetTTAModel(detector).eval()
         return torch.inference_mode()(
             lambda: tta_model.test_step(pseudo_collate([pipeline(dict(img=image))])))
     batches = [torch.randn(2, *inputs.shape) for inputs in pipeline(dict(img=image))['inputs']]

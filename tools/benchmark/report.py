@@ -1,4 +1,4 @@
-"""What was measured, as Markdown and as JSON."""
+"""Reports of the measurements, as Markdown and as JSON."""
 import json
 import os
 import platform
@@ -29,7 +29,7 @@ def _versions():
 
 
 def _processor():
-    """The processor's name; its architecture where nobody says."""
+    """Return the processor's name, or its architecture if that is not known."""
     if _CPU_INFO.exists():
         for line in _CPU_INFO.read_text().splitlines():
             if line.startswith('model name'):
@@ -38,7 +38,7 @@ def _processor():
 
 
 def describe_run(command, threads, rates):
-    """What the figures belong to, plain data.
+    """Describe the run that the figures belong to, as plain data.
 
     Args:
         command (str): the command line.
@@ -58,7 +58,7 @@ def describe_run(command, threads, rates):
 
 
 def row_data(result, rates):
-    """All that was measured of a row, plain data with numbers in SI units and MiB."""
+    """Return the measurements of a row as plain data, in SI units and MiB."""
     row = result.row
     reference = result.times.get(row.reference)
     sides = []
@@ -112,7 +112,7 @@ _COLUMNS = (
 
 
 def _number(ratio):
-    """Two significant places at least: a ratio may be far below 1 and far above."""
+    """Format a ratio with at least two significant digits."""
     return f'{ratio:.1f}' if ratio >= 10 else f'{ratio:.2f}' if ratio >= 0.1 else f'{ratio:.4f}'
 
 
@@ -124,7 +124,7 @@ def _cell(value, row, side):
 
 
 def markdown(run, rows):
-    """The report.
+    """Format the report.
 
     Args:
         run (dict): of :func:`describe_run`.
@@ -170,10 +170,10 @@ def _table(reference, lines):
 
 
 def check_writable(path):
-    """See before any work whether a report can be written.
+    """Check that a report can be written, before any work.
 
     Raises:
-        UserError: if not.
+        UserError: if it cannot be written.
     """
     folder = Path(path).parent
     if Path(path).is_dir():
@@ -191,5 +191,5 @@ def check_writable(path):
 
 
 def write_json(path, run, rows):
-    """Write all that was measured."""
+    """Write all measurements."""
     Path(path).write_text(json.dumps(dict(run, rows=rows), indent=1) + '\n')

@@ -1,4 +1,4 @@
-"""How fast the machine can go at most, and how much there is to do.
+"""Roofline model: peak rates of the machine, and the amount of work.
 
 A piece of work takes no less than its floating-point operations over the rate of a large matrix
 product, and no less than its bytes over the rate of a copy, except by needing fewer: Winograd's
@@ -19,7 +19,7 @@ COPY_BYTES = 2**28
 
 @dataclass(frozen=True)
 class Rates:
-    """What a machine does at best with the threads given.
+    """Peak rates of a machine with a number of threads.
 
     Attributes:
         matrix (dict[str, float]): FLOP/s of a matrix product by the name of its type, e.g.
@@ -33,7 +33,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Cost:
-    """What there is to do.
+    """Amount of work.
 
     Attributes:
         flops (int): of convolutions and products of matrices.
@@ -44,7 +44,7 @@ class Cost:
     bytes: int
 
     def seconds(self, rates: Rates, dtype: str = 'float32') -> tuple[float, float]:
-        """What the arithmetic takes at the matrix rate, and the bytes at the copy rate."""
+        """Return the times of the arithmetic and of the copies at the peak rates."""
         return self.flops / rates.matrix[dtype], self.bytes / rates.copy
 
 

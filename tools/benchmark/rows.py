@@ -1,4 +1,4 @@
-"""What is compared with what, at which sizes."""
+"""Rows of the benchmark: the sides that are compared, and their sizes."""
 from functools import partial
 
 import exported
@@ -25,12 +25,12 @@ PIPELINE_IMAGES = 32
 
 
 def pair(build, **settings):
-    """Both sides of work that takes equal settings."""
+    """Return both sides of work with equal settings."""
     return tuple(Side(name, build, dict(settings, side=name)) for name in ('mmdet', 'ours'))
 
 
 def r18():
-    """The ResNet-18 that mmdet can run here."""
+    """Return the ResNet-18 that mmdet can run here."""
     return 'R18-DCN' if networks.compiled_mmcv() else 'R18'
 
 
@@ -84,9 +84,9 @@ def predict_sides(model):
     settings = dict(side='ours', model=model)
     sides = [
         make('ours', settings=settings),
-        make('ours, optimised', settings=dict(settings, optimised=True)),
+        make('ours, optimised', settings=dict(settings, optimized=True)),
         make('ours, optimised, bf16', dtype='bfloat16',
-             settings=dict(settings, optimised=True, bf16=True))]
+             settings=dict(settings, optimized=True, bf16=True))]
     if model == r18():
         sides.insert(0, make('mmdet', settings=dict(settings, side='mmdet')))
         # The others too would take minutes to compile.
@@ -95,7 +95,7 @@ def predict_sides(model):
 
 
 def forward_of(model):
-    """What the roofline of a model's prediction counts."""
+    """Return the work that the roofline of a model's prediction counts."""
     return Side('forward', networks.forward, dict(model=model))
 
 
@@ -131,20 +131,20 @@ def pipeline_rows():
 
 def tta_rows():
     """Test-time augmentation and the network alone."""
-    yield Row('tta', 'R18-DCN, five scales and mirrored, 500x375',
+    yield Row('tta', 'R18-DCN, five scales and flipped, 500x375',
               tuple(Side(name, own.tta, dict(side=name)) for name in ('network', 'all')),
               reference='network')
 
 
 def pose_rows():
     """Decoding of poses and the network that puts them out."""
-    yield Row('pose', 'DLA-34, 17 joints, 16 x 512x512',
+    yield Row('pose', 'DLA-34, 17 keypoints, 16 x 512x512',
               tuple(Side(name, own.pose, dict(side=name)) for name in ('network', 'decoding')),
               reference='network')
 
 
 def scaling_rows(threads=1):
-    """How the cost grows, one setting varied at a time."""
+    """Yield rows that vary one setting at a time."""
     model = r18()
     sweeps = (
         ('encode + loss', heads.loss, dict(batch=8, size=512, classes=80, objects=32), dict(

@@ -11,13 +11,13 @@ import roofline
 import torch
 from side import Row
 
-# How long processes that work at once do so: many runs, whose rate is one figure.
+# Duration of parallel processes: many runs, whose rate is one figure.
 PROCESSES_SECONDS = 10
 
 
 @dataclass
 class Result:
-    """What was measured of a row.
+    """Measurements of a row.
 
     Attributes:
         row (Row): measured.
@@ -47,7 +47,7 @@ def measure_row(row, threads, repeats, seconds):
         Result: with whatever did run.
     """
     result = Result(row)
-    # What libraries say there does not belong between the tables.
+    # Messages of libraries do not belong between the tables.
     with redirect_stdout(sys.stderr), _threads(row.threads or threads) as used:
         works = {}
         for side in row.sides:

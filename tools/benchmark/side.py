@@ -1,4 +1,4 @@
-"""What is compared: one side's work, and the row of sides that do the same."""
+"""Records of the benchmark: the work of one side, and the row of sides that do the same."""
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

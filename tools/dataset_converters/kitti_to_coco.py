@@ -8,7 +8,7 @@ own files. As in the original
 * an image has its number as ``id``, its ``file_name`` and its camera's P2 as ``calib`` (3 x 4, in
   single precision), and no size;
 * an annotation has ``bbox`` (x, y, width, height, px), ``dim`` (height, width, length) and
-  ``location`` (x, y, z) in metres, ``depth`` (z), ``alpha`` and ``rotation_y`` (radians),
+  ``location`` (x, y, z) in meters, ``depth`` (z), ``alpha`` and ``rotation_y`` (radians),
   ``occluded``, and ``truncated`` without its decimals;
 * the categories are all nine types, ``DontCare`` included.
 """

@@ -1,4 +1,4 @@
-"""Draw the figure data set (COCO keypoint format): synthetic people with seven joints.
+"""Draw the figure data set (COCO keypoint format): synthetic people with seven keypoints.
 
 Writes::
 
@@ -10,19 +10,19 @@ A picture shows up to three figures in varied poses, clothes and sizes before a 
 background, covered in part by each other, by themselves, by obstacles and by the picture's
 edges. Left and right are those of the figure, not of the picture: most figures are seen from
 the front (face, open jacket), a few from behind (hair, rucksack), so which hand is the left one
-has to be recognised, and stays right when a picture is mirrored and the pairs are swapped.
+has to be recognized, and stays right when an image is flipped and the pairs are swapped.
 
 The annotations follow COCO:
 
-* ``keypoints`` are in pixels from the centre of the first pixel; ``bbox`` is from the edge of
+* ``keypoints`` are in pixels from the center of the first pixel; ``bbox`` is from the edge of
   the first pixel, around all that is seen of the figure; ``area`` is what is seen of it, px.
-* Visibility is 2 where the part that a joint belongs to is seen at the joint, 1 where
+* Visibility is 2 where the part of a keypoint is visible at it, 1 where
   something covers it, 0 (with x = y = 0) where it is outside the picture.
-* A figure of which less than ``--min-area`` or fewer than two joints are seen has no labelled
-  joint (``num_keypoints`` 0), as in COCO. One that nothing is seen of is not annotated.
-* Some pictures show a crowd in the distance: one annotation with ``iscrowd`` 1 and no joints.
+* A figure of which less than ``--min-area`` or fewer than two keypoints are visible has no labeled
+  keypoint (``num_keypoints`` 0), as in COCO. One that nothing is seen of is not annotated.
+* Some pictures show a crowd in the distance: one annotation with ``iscrowd`` 1 and no keypoints.
 
-Elbows and knees bend but are not among the joints.
+Elbows and knees bend but are not among the keypoints.
 
 Example: ``python tools/demo_data/figures.py``
 """
@@ -39,7 +39,7 @@ from whole_folder import is_complete, run, whole_folder
 
 from mmdet_centernet.errors import UserError
 
-# A joint and the group of drawn parts that must be on top for it to be seen.
+# A keypoint and the group of drawn parts that must be on top for it to be seen.
 JOINT_GROUPS = dict(
     head='head', neck='body', hip='body', left_hand='left_arm', right_hand='right_arm',
     left_foot='left_leg', right_foot='right_leg')
@@ -74,7 +74,7 @@ class Part:
         group (str): one of ``GROUPS``.
         discs (ndarray[K, 3]): x, y, radius; px.
         color (tuple[int, int, int]): BGR.
-        stripes (tuple | None): second colour, period in px, angle in rad; None is plain.
+        stripes (tuple | None): second color, period in px, angle in rad; None is plain.
     """
     group: str
     discs: np.ndarray
@@ -84,7 +84,7 @@ class Part:
 
 @dataclass
 class Thing:
-    """What covers and is covered as one.
+    """Group of parts that cover and are covered together.
 
     Attributes:
         kind (str): ``figure``, ``crowd`` or ``obstacle``.
@@ -116,7 +116,7 @@ def pick(rng, options):
 
 
 def shade(color, factor):
-    """A darker or lighter colour."""
+    """A darker or lighter color."""
     return tuple(int(min(channel * factor, 255)) for channel in color)
 
 
@@ -153,7 +153,7 @@ def make_figure(rng, height, hip):
         hip (tuple[float, float]): x, y of its hip, px.
 
     Returns:
-        Thing: with joints.
+        Thing: with keypoints.
     """
     pose = sample_pose(rng)
     from_behind = chance(rng, 0.05)
@@ -380,7 +380,7 @@ def outline(part, shrink=0.0, shift=(0, 0)):
 
     Args:
         part (Part): what to outline.
-        shrink (float): share of each radius to leave out.
+        shrink (float): fraction of each radius to leave out.
         shift (tuple[float, float]): in radii.
 
     Returns:
@@ -392,7 +392,7 @@ def outline(part, shrink=0.0, shift=(0, 0)):
 
 
 def to_fine(points):
-    """Pixels of the picture -> pixels of the fine canvas, both from the first one's centre."""
+    """Pixels of the picture -> pixels of the fine canvas, both from the first one's center."""
     return (points + 0.5) * FINE - 0.5
 
 
@@ -424,7 +424,7 @@ def paint(canvas, part):
 
 
 def owner_code(thing, group):
-    """What stands in the owners' canvas where a group of parts is seen; 0 is background."""
+    """Return the value of a group of parts in the owners' canvas; 0 is background."""
     return 1 + thing * len(GROUPS) + GROUPS.index(group)
 
 
@@ -453,7 +453,7 @@ def annotate(scene, owners, min_area):
     Args:
         scene (Scene): what was drawn.
         owners (ndarray): of :func:`render`.
-        min_area (float): least area with labelled joints, px.
+        min_area (float): least area with labeled keypoints, px.
 
     Returns:
         list[dict]: without ``id`` and ``image_id``, farthest first.
@@ -532,7 +532,7 @@ def draw_split(split, folder, count, options):
 
 
 def write_readme(folder, counts, options):
-    """Say what the data are."""
+    """Describe the data."""
     lines = [
         '# Figures', '',
         'Synthetic people with seven joints in COCO keypoint format, drawn by '
@@ -553,7 +553,7 @@ def make_dataset(out, train=1600, val=200, size=(320, 240), min_area=500, seed=0
         out (str | Path): folder of the data set.
         train, val (int): numbers of pictures.
         size (tuple[int, int]): width and height of a picture, px.
-        min_area (float): figures of which less is seen have no labelled joints, px.
+        min_area (float): figures of which less is seen have no labeled keypoints, px.
         seed (int): the same options draw the same data.
 
     Returns:
@@ -600,7 +600,7 @@ def parse_args(argv=None):
         help='of a picture, px (320 240)')
     parser.add_argument(
         '--min-area', type=float, default=500,
-        help='figures of which less is seen have no labelled joints, px (%(default)s)')
+        help='figures of which less is seen have no labeled keypoints, px (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     return parser.parse_args(argv)
 

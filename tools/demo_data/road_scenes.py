@@ -1,4 +1,4 @@
-"""Draw the road scenes (KITTI's object format): boxes in space, seen by a known camera.
+"""Draw the road scenes (KITTI's object format): 3D boxes seen by a known camera.
 
 Writes what KITTI's object benchmark has, so that what reads KITTI reads this::
 
@@ -15,8 +15,8 @@ picture has a camera of its own, and some a size of their own.
 The labels follow KITTI (readme.txt of its object development kit):
 
 * ``bbox`` surrounds the projected 3D box, cut to the picture (0 to W - 1, 0 to H - 1).
-* ``truncated`` is the share of the area of the uncut ``bbox`` that lies outside the picture.
-* ``occluded`` goes by the share of an object's pixels in the picture that nothing covers, see
+* ``truncated`` is the fraction of the area of the uncut ``bbox`` that lies outside the picture.
+* ``occluded`` depends on the fraction of an object's pixels in the picture that are visible, see
   ``OCCLUSION_LEVELS``. What is covered more than that, or farther away than 30 m, becomes a
   ``DontCare`` region; what hardly shows is not labelled.
 * Numbers have two decimals; what is drawn is the rounded 3D box. The camera has no pitch, so
@@ -41,7 +41,7 @@ from mmdet_centernet.errors import UserError
 from mmdet_centernet.io.kitti import CLASSLESS, KittiObjects, write_objects
 from mmdet_centernet.ops.camera import box_corners, project, wrap_angle
 
-# Mean (h, w, l) in metres.
+# Mean (h, w, l) in meters.
 MEAN_DIMS = dict(
     Car=(1.5, 1.65, 4.0), Pedestrian=(1.75, 0.65, 0.8), Cyclist=(1.75, 0.6, 1.8),
     Van=(2.1, 1.9, 5.0), Truck=(3.1, 2.5, 8.0), Tram=(3.4, 2.5, 13.0), Misc=(1.6, 1.7, 3.0))
@@ -57,7 +57,7 @@ SPLITS = ('train', 'val')
 PARTS = dict(image_2='png', label_2='txt', calib='txt')
 DEPTHS = (5.5, 30.0)
 FAR_DEPTHS = (31.0, 50.0)
-# Least seen share of an object that is occluded 0, 1, 2; below the last it is a region, and
+# Least visible fraction of an object that is occluded 0, 1, 2; below the last it is a region, and
 # nothing at all where nobody would know that it is there.
 OCCLUSION_LEVELS = (0.85, 0.5, 0.2)
 UNNOTICED = 0.05
@@ -114,7 +114,7 @@ class Face:
     Attributes:
         points (ndarray[K, 3]): camera frame, m; clockwise as seen from outside.
         color (tuple[int, int, int]): BGR, before the light.
-        shines (bool): has its colour in any light.
+        shines (bool): has its color in any light.
         two_sided (bool): is seen from both sides.
     """
     points: np.ndarray
@@ -129,7 +129,7 @@ class Thing:
 
     Attributes:
         kind (str): KITTI's type, or ``CLUTTER``.
-        box (ndarray[7]): x, y, z of the bottom's centre, h, w, l, rotation_y.
+        box (ndarray[7]): x, y, z of the bottom's center, h, w, l, rotation_y.
         faces (list[Face]): within the box.
     """
     kind: str
@@ -191,12 +191,12 @@ def pick(rng, options, shares=None):
 
 
 def shade(color, factor):
-    """A darker or lighter colour."""
+    """A darker or lighter color."""
     return tuple(min(channel * factor, 255) for channel in color)
 
 
 class Model:
-    """Faces in an object's own frame: metres forward, up, and to its left, from the bottom.
+    """Faces in an object's own frame: meters forward, up, and to its left, from the bottom.
 
     Args:
         box (ndarray[7]): where it stands, see :class:`Thing`.
@@ -488,7 +488,7 @@ def make_thing(rng, kind, box):
 
 
 def make_clutter(rng, x, z, ground):
-    """A pole with or without a sign, a tree, or a bin: nothing that is labelled."""
+    """A pole with or without a sign, a tree, or a bin: not labeled."""
     kind = pick(rng, ('pole', 'sign', 'tree', 'bin'))
     if kind == 'bin':
         h, w = rng.uniform(0.8, 1.3), rng.uniform(0.5, 0.8)
@@ -515,7 +515,7 @@ def make_clutter(rng, x, z, ground):
 
 
 def overlap(box, other, gap=0.0):
-    """Whether the rectangles of two boxes [7] on the ground are nearer than ``gap`` / 2 or so.
+    """Return whether the ground rectangles of two boxes [7] are nearer than about ``gap`` / 2.
 
     Both rectangles are made longer and wider by ``gap`` first.
     """
@@ -564,7 +564,7 @@ def texture(rng, x, z, cell):
 
 
 def make_ground(rng, camera, road, xs, ys):
-    """What the ground looks like.
+    """Color the ground.
 
     Args:
         rng (Generator): of numpy.
@@ -577,7 +577,7 @@ def make_ground(rng, camera, road, xs, ys):
     """
     matrix = camera.cam2img
     focal = float(matrix[0, 0])
-    # The projection solved for the ground; its last row's offset, millimetres, is left out.
+    # The projection solved for the ground; its last row's offset, millimeters, is left out.
     z = ((focal * camera.height + matrix[1, 3]) / (ys - matrix[1, 2]))[:, None]
     x = ((xs - matrix[0, 2]) * z - matrix[0, 3]) / focal
     z, x = z.astype(np.float32), x.astype(np.float32)
@@ -586,7 +586,7 @@ def make_ground(rng, camera, road, xs, ys):
     pixel = z / focal
 
     def within(low, high):
-        """Share of each pixel between two places across the road."""
+        """Return the fraction of each pixel between two places across the road."""
         low, high = float(low), float(high)
         return (np.clip((across - low) / pixel + 0.5, 0, 1)
                 * np.clip((high - across) / pixel + 0.5, 0, 1))[..., None]
@@ -621,7 +621,7 @@ def make_ground(rng, camera, road, xs, ys):
             line *= dashed
         marks = marks + line
     ground = cover(ground, marks.clip(0, 1), [rng.uniform(190, 235)] * 3)
-    # Haze: what is far takes the horizon's colour.
+    # Haze: what is far takes the horizon's color.
     return cover(ground, 0.35 * (1 - np.exp(-z / 60))[..., None], (190, 185, 180))
 
 
@@ -702,7 +702,7 @@ def flat_boxes(boxes, camera):
 
 
 def cut_boxes(boxes, size):
-    """Boxes [N, 4] cut to the picture, and the shares [N] of their areas that are outside."""
+    """Boxes [N, 4] cut to the picture, and the fractions [N] of their areas that are outside."""
     corners = boxes.reshape(-1, 2, 2)
     cut = corners.clip(0, np.array(size) - 1)
     area, left = (np.prod(np.diff(item, axis=1)[:, 0], -1) for item in (corners, cut))
@@ -764,7 +764,7 @@ def make_scene(rng, size=(640, 213)):
 
 
 def to_fixed(points, scale=1):
-    """Pixels -> fixed-point pixels of a canvas larger by a factor, both from pixel centres."""
+    """Pixels -> fixed-point pixels of a canvas larger by a factor, both from pixel centers."""
     fine = (points + 0.5) * scale - 0.5
     return np.clip(fine * (1 << SHIFT), -2**28, 2**28).round().astype(np.int32)
 
@@ -932,18 +932,18 @@ def draw_split(split, folder, first, count, options):
 
 
 def is_complete(folder, stamp):
-    """Whether a folder is what this tool makes with these options, whole."""
+    """Return whether a folder is complete and was made with these options."""
     if not has_stamp(folder, stamp):
         return False
     count = sum(stamp['options'][split] for split in SPLITS)
     files = [folder / 'ImageSets' / f'{split}.txt' for split in SPLITS]
-    files += [folder / 'training' / part / f'{number:06d}.{ending}'
-              for number in range(count) for part, ending in PARTS.items()]
+    files += [folder / 'training' / part / f'{number:06d}.{extension}'
+              for number in range(count) for part, extension in PARTS.items()]
     return all(path.is_file() for path in files)
 
 
 def write_readme(folder, counts, options):
-    """Say what the data are."""
+    """Describe the data."""
     kinds = list(next(iter(counts.values())))
     lines = [
         '# Road scenes', '',
@@ -1002,7 +1002,7 @@ def make_dataset(out, train=1500, val=200, size=(640, 213), seed=0):
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(
-        description="Draw data/road_scenes: boxes in space, in KITTI's format.")
+        description="Draw data/road_scenes: 3D boxes in KITTI's format.")
     parser.add_argument('--out', default='data/road_scenes', help='default: %(default)s')
     parser.add_argument(
         '--train', type=int, default=1500, help='number of training pictures (%(default)s)')

@@ -89,7 +89,7 @@ def cut_boxes(boxes, x_span, y_span, min_visible):
     Args:
         boxes (ndarray[N, 4]): x1, y1, x2, y2 in pixels of the photo.
         x_span, y_span (tuple[int, int]): the tile's (start, stop) in the photo.
-        min_visible (float): share of a box's area in [0, 1].
+        min_visible (float): fraction of a box's area in [0, 1].
 
     Returns:
         tuple[ndarray[M, 4], ndarray[M]]: boxes that have some area in the tile, cut to it,
@@ -218,7 +218,7 @@ def convert_split(wheel, split, folder, options):
 
 
 def write_readme(folder, counts, options):
-    """Say where the data comes from, under which licence, and what was done to it."""
+    """Say where the data comes from, under which license, and what was done to it."""
     lines = [
         '# Tree crowns', '',
         'Aerial photos of NEON, the National Ecological Observatory Network (0.1 m a pixel), '
@@ -244,13 +244,13 @@ def make_dataset(out, wheel=None, tile=512, overlap=128, val_grid=(3, 2), min_vi
         wheel (str | Path | None): a wheel at hand; None fetches it with pip.
         tile, overlap (int): training tiles' side and least overlap, px.
         val_grid (tuple[int, int]): columns and rows the validation photo is split into.
-        min_visible (float): least share of a cut tree's box that makes it an object.
+        min_visible (float): least fraction of a cut tree's box that makes it an object.
 
     Returns:
         bool: False if it was there already.
 
     Raises:
-        UserError: if there is no wheel, it is damaged, or ``out`` holds other files.
+        UserError: if the wheel is missing or damaged, or ``out`` holds other files.
     """
     if not 0 <= overlap < tile:
         raise UserError(f'--overlap {overlap} must be at least 0 and below --tile {tile}')
@@ -304,7 +304,7 @@ def parse_args(argv=None):
         help='split of the validation photo (3 2)')
     parser.add_argument(
         '--min-visible', type=float, default=0.4,
-        help='least share of a box inside the tile that makes it an object (%(default)s)')
+        help='least fraction of a box inside the tile that makes it an object (%(default)s)')
     return parser.parse_args(argv)
 
 

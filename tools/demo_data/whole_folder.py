@@ -1,4 +1,4 @@
-"""Data set folders that are there whole or not at all."""
+"""Data set folders that are complete or absent."""
 import contextlib
 import json
 import os
@@ -13,7 +13,7 @@ STAMP = 'made_by.json'
 
 
 def run(make_dataset, arguments):
-    """Make a data set as the command line says, and say in a sentence what stops it.
+    """Make a data set as the command line says, and report an error in one line.
 
     Args:
         make_dataset (callable): of the tool.
@@ -31,7 +31,7 @@ def run(make_dataset, arguments):
 
 
 def has_stamp(folder, stamp):
-    """Whether a folder (Path) was made with what a stamp (dict) says."""
+    """Return whether a folder (Path) was made with the options of a stamp (dict)."""
     try:
         return json.loads((folder / STAMP).read_text()) == stamp
     except (OSError, ValueError):
@@ -39,7 +39,7 @@ def has_stamp(folder, stamp):
 
 
 def is_complete(folder, stamp, splits):
-    """Whether a folder is what its tool makes with these options, whole.
+    """Return whether a folder is complete and was made with these options.
 
     Args:
         folder (Path): with ``annotations/<split>.json`` and ``<split>/<file_name>``.
@@ -63,7 +63,7 @@ def is_complete(folder, stamp, splits):
 
 
 def _is_own(folder, tool):
-    """Whether nothing is lost, or nothing that ``tool`` did not write, with ``folder``."""
+    """Return whether deleting ``folder`` loses nothing but what ``tool`` wrote."""
     if not folder.is_dir():
         return False
     try:

@@ -1,9 +1,10 @@
-# COCO with MMDetection's CenterNet augmentation: a crop of 512 x 512 times 0.6 to 1.3 around a
-# random point, scaled to 512 x 512. An epoch sees the data set five times.
-_base_ = './coco_detection.py'
+# COCO 2017 detection with MMDetection's CenterNet augmentation: a crop of 512 x 512 times 0.6 to
+# 1.3 around a random point, scaled to 512 x 512. An epoch goes through the images five times.
+_base_ = '../default_data.py'
 
+data_root = 'data/coco/'
 train_pipeline = [
-    dict(type='mmdet_centernet.LoadImage', backend_args=None),
+    dict(type='mmdet_centernet.LoadImage', backend_args=_base_.backend_args),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(
         type='mmdet.PhotoMetricDistortion',
@@ -30,9 +31,24 @@ train_dataloader = dict(
         times=5,
         dataset=dict(
             type='mmdet_centernet.CocoDataset',
-            data_root='data/coco/',
+            data_root=data_root,
             ann_file='annotations/instances_train2017.json',
             data_prefix=dict(img='train2017/'),
             filter_cfg=dict(filter_empty_gt=True, min_size=32),
             pipeline=train_pipeline,
-            backend_args=None)))
+            backend_args=_base_.backend_args)))
+val_dataloader = dict(
+    dataset=dict(
+        type='mmdet_centernet.CocoDataset',
+        data_root=data_root,
+        ann_file='annotations/instances_val2017.json',
+        data_prefix=dict(img='val2017/'),
+        backend_args=_base_.backend_args))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(
+    type='mmdet.CocoMetric',
+    ann_file=data_root + 'annotations/instances_val2017.json',
+    metric='bbox',
+    backend_args=_base_.backend_args)
+test_evaluator = val_evaluator

@@ -1,9 +1,9 @@
-# COCO 2017 people and their joints, as coco_detection.py: images without anybody are left out,
-# whom the file has as a crowd counts as a person. Rotation, which the original leaves at 0:
-# CenterAffine(rotate_prob=..., rotate=...).
-_base_ = './coco_detection.py'
+# COCO 2017 people and their keypoints. Images without people are left out; a person whom the
+# file marks as a crowd counts as a person. Rotation, which the original implementation leaves at
+# 0: CenterAffine(rotate_prob=..., rotate=...).
+_base_ = '../default_data.py'
 
-dataset_type = 'mmdet_centernet.CocoPoseDataset'
+data_root = 'data/coco/'
 train_pipeline = [
     dict(type='mmdet_centernet.LoadImage', backend_args=_base_.backend_args),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
@@ -15,27 +15,36 @@ train_pipeline = [
 test_pipeline = [
     dict(type='mmdet_centernet.LoadImage', backend_args=_base_.backend_args),
     dict(type='mmdet_centernet.CenterPad', pad_mask=31),
-    # After the padding, so that boxes and joints stay in pixels of the original image.
+    # After the padding, so that boxes and keypoints stay in pixels of the original image.
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(type='mmdet_centernet.LoadKeypoints'),
     dict(type='mmdet_centernet.PackPoseInputs', meta_keys=_base_.meta_keys)
 ]
+tta_pipeline = [
+    *test_pipeline[:-1], dict(type='TestTimeAug', transforms=[test_pipeline[-1:]])]
 
 train_dataloader = dict(
     dataset=dict(
-        type=dataset_type,
+        type='mmdet_centernet.CocoPoseDataset',
+        data_root=data_root,
         ann_file='annotations/person_keypoints_train2017.json',
-        filter_cfg=dict(_delete_=True, filter_empty_gt=True),
-        pipeline=train_pipeline))
+        data_prefix=dict(img='train2017/'),
+        filter_cfg=dict(filter_empty_gt=True),
+        pipeline=train_pipeline,
+        backend_args=_base_.backend_args))
 val_dataloader = dict(
     dataset=dict(
-        type=dataset_type,
+        type='mmdet_centernet.CocoPoseDataset',
+        data_root=data_root,
         ann_file='annotations/person_keypoints_val2017.json',
-        pipeline=test_pipeline))
+        data_prefix=dict(img='val2017/'),
+        pipeline=test_pipeline,
+        backend_args=_base_.backend_args))
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
     type='mmdet_centernet.CocoKeypointMetric',
-    ann_file=_base_.data_root + 'annotations/person_keypoints_val2017.json',
-    metric=['keypoints', 'bbox'])
+    ann_file=data_root + 'annotations/person_keypoints_val2017.json',
+    metric=['keypoints', 'bbox'],
+    backend_args=_base_.backend_args)
 test_evaluator = val_evaluator

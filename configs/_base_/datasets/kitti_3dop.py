@@ -1,11 +1,13 @@
 # KITTI's object data with 3D boxes; data/kitti/{training,testing} as they are unpacked, and the
 # 3DOP split's image numbers in data/kitti/ImageSets_3dop/{train,val}.txt (docs/kitti.md).
-# Training as in the original: scaled and shifted at random with probability 0.5, no colour
-# jitter and no flip, images without objects too. To mirror images: CenterAffine3D(flip_prob=0.5).
-dataset_type = 'mmdet_centernet.KittiMono3DDataset'
+# Training as in the original implementation: scaled and shifted at random with probability 0.5,
+# no color jitter and no flip, images without objects too. To flip images:
+# CenterAffine3D(flip_prob=0.5).
+_base_ = '../default_data.py'
+
 data_root = 'data/kitti/'
-# Images of KITTI are about 1242 x 375 px. Their width comes to this one; of the height a little
-# is lost above and below.
+# Images of KITTI are about 1242 x 375 px. They are scaled to this width; a few rows are cut off
+# at the top and at the bottom.
 input_size = (1280, 384)
 
 train_pipeline = [
@@ -24,29 +26,20 @@ test_pipeline = [
     dict(type='mmdet_centernet.LoadBoxes3D'),
     dict(type='mmdet_centernet.PackMono3DInputs')
 ]
+tta_pipeline = [
+    *test_pipeline[:-1], dict(type='TestTimeAug', transforms=[test_pipeline[-1:]])]
 
-# With num_workers=0, set persistent_workers=False.
 train_dataloader = dict(
-    batch_size=16,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type,
+        type='mmdet_centernet.KittiMono3DDataset',
         data_root=data_root,
         ann_file='ImageSets_3dop/train.txt',
         pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type,
+        type='mmdet_centernet.KittiMono3DDataset',
         data_root=data_root,
         ann_file='ImageSets_3dop/val.txt',
-        test_mode=True,
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
 

@@ -1,19 +1,35 @@
 # CenterNet for CPUs and phones: EfficientNet-Lite0, a pyramid of strides 4 to 32 fused by
 # iterative deep aggregation with plain convolutions.
-_base_ = './centernet_r18_dcn.py'
-
 model = dict(
+    type='mmdet_centernet.CenterNet',
+    data_preprocessor=dict(
+        type='mmdet.DetDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_size_divisor=32),
     backbone=dict(
-        _delete_=True,
         type='mmdet_centernet.EfficientNetLite',
         variant='lite0',
         out_strides=(4, 8, 16, 32),
         init_cfg=dict(type='Pretrained', checkpoint='pretrained://efficientnet_lite0')),
     neck=dict(
-        _delete_=True,
         type='mmdet_centernet.DLAUp',
         in_channels=(24, 40, 112, 320),
         in_strides=(4, 8, 16, 32),
         channels=(32, 48, 64, 96),
         use_dcn=False),
-    bbox_head=dict(in_channels=32, feat_channels=64))
+    bbox_head=dict(
+        type='mmdet_centernet.CenterNetHead',
+        num_classes=80,
+        in_channels=32,
+        feat_channels=64,
+        coder=dict(
+            type='mmdet_centernet.CenterCoder',
+            stride=4,
+            radius='corrected',
+            min_overlap=0.3),
+        loss_center_heatmap=dict(type='mmdet_centernet.GaussianFocalLoss', loss_weight=1.0),
+        loss_wh=dict(type='mmdet.L1Loss', loss_weight=0.1),
+        loss_offset=dict(type='mmdet.L1Loss', loss_weight=1.0)),
+    test_cfg=dict(max_per_img=100, local_maximum_kernel=3))

@@ -1,6 +1,18 @@
-# 3D boxes of one camera for CPUs and phones: EfficientNet-Lite0 and a pyramid neck of plain
-# convolutions.
-_base_ = ['./centernet_lite0_dlaup.py', './mono3d_head.py']
+# 3D boxes of one camera for CPUs and phones, on KITTI: EfficientNet-Lite0 and a pyramid neck of
+# plain convolutions.
+# The loss is the original implementation's.
+_base_ = './centernet_lite0_dlaup.py'
 
-model = dict(bbox_head=dict(
-    _delete_=True, in_channels=32, feat_channels=64, **_base_.mono3d_head))
+model = dict(
+    bbox_head=dict(
+        type='mmdet_centernet.CenterNetMono3DHead',
+        num_classes=3,
+        normalizer='slots',
+        max_objects=50,
+        coder=dict(
+            radius='official', min_overlap=0.7, shared_cells='all', round_up=False,
+            ignore='center'),
+        loss_center_heatmap=dict(min_probability=1e-4),
+        loss_depth=dict(type='mmdet.L1Loss', loss_weight=1.0),
+        loss_dims=dict(type='mmdet.L1Loss', loss_weight=1.0),
+        loss_orientation=dict(type='mmdet_centernet.MultiBinLoss', loss_weight=1.0)))

@@ -1,5 +1,17 @@
 # Human pose with DLA-34 (Objects as Points, Sec. 4.2).
-_base_ = ['./centernet_dla34.py', './pose_head.py']
+# The loss is the original implementation's. The keypoints are those of COCO's people; which of
+# them swap places in a flipped image, the head learns from the data set.
+_base_ = './centernet_dla34.py'
 
-model = dict(bbox_head=dict(
-    _delete_=True, in_channels=64, feat_channels=256, **_base_.pose_head))
+model = dict(
+    bbox_head=dict(
+        type='mmdet_centernet.CenterNetPoseHead',
+        num_classes=1,
+        num_keypoints=17,
+        coder=dict(
+            radius='official', min_overlap=0.7, shared_cells='all', trust_rotated_boxes=False),
+        loss_center_heatmap=dict(min_probability=1e-4),
+        loss_keypoint_displacement=dict(type='mmdet.L1Loss', loss_weight=1.0),
+        loss_keypoint_heatmap=dict(
+            type='mmdet_centernet.GaussianFocalLoss', loss_weight=1.0, min_probability=1e-4),
+        loss_keypoint_offset=dict(type='mmdet.L1Loss', loss_weight=1.0)))

@@ -1,13 +1,35 @@
 # CenterNet with ResNet-50 and the pyramid neck of DLA-34.
-_base_ = './centernet_r18_dcn.py'
-
 model = dict(
-    backbone=dict(depth=50, init_cfg=dict(checkpoint='pretrained://resnet50')),
+    type='mmdet_centernet.CenterNet',
+    data_preprocessor=dict(
+        type='mmdet.DetDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_size_divisor=32),
+    backbone=dict(
+        type='mmdet.ResNet',
+        depth=50,
+        norm_eval=False,
+        norm_cfg=dict(type='BN'),
+        init_cfg=dict(type='Pretrained', checkpoint='pretrained://resnet50')),
     neck=dict(
-        _delete_=True,
         type='mmdet_centernet.DLAUp',
         in_channels=(256, 512, 1024, 2048),
         in_strides=(4, 8, 16, 32),
         # The widths of DLA-34: aggregating the ResNet's own would cost many times as much.
         channels=(64, 128, 256, 512)),
-    bbox_head=dict(feat_channels=256))
+    bbox_head=dict(
+        type='mmdet_centernet.CenterNetHead',
+        num_classes=80,
+        in_channels=64,
+        feat_channels=256,
+        coder=dict(
+            type='mmdet_centernet.CenterCoder',
+            stride=4,
+            radius='corrected',
+            min_overlap=0.3),
+        loss_center_heatmap=dict(type='mmdet_centernet.GaussianFocalLoss', loss_weight=1.0),
+        loss_wh=dict(type='mmdet.L1Loss', loss_weight=0.1),
+        loss_offset=dict(type='mmdet.L1Loss', loss_weight=1.0)),
+    test_cfg=dict(max_per_img=100, local_maximum_kernel=3))

@@ -1,8 +1,15 @@
-# DLA-34 with deep aggregation by DCNv2 (Objects as Points, Sec. 5), trained and fed as in the
-# paper's own code.
-_base_ = ['./centernet_dla34.py', './official_recipe.py']
+# DLA-34 with deep aggregation by DCNv2, fed and trained as in the original implementation: see
+# official_resdcn18.py.
+_base_ = './centernet_dla34.py'
 
 model = dict(
-    data_preprocessor=_base_.official_preprocessor,
+    data_preprocessor=dict(
+        # (0.40789654, 0.44719302, 0.47026115) and (0.28863828, 0.27408164, 0.27809835) x 255
+        mean=[104.0136177, 114.0342201, 119.91659325],
+        std=[73.6027614, 69.8908182, 70.91507925],
+        bgr_to_rgb=False),
     neck=dict(conv_bias=True),
-    bbox_head=_base_.official_head)
+    bbox_head=dict(
+        normalizer='objects',
+        coder=dict(radius='official', min_overlap=0.7, shared_cells='all'),
+        loss_center_heatmap=dict(min_probability=1e-4)))

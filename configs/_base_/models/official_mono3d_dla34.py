@@ -1,11 +1,21 @@
-# 3D boxes of one camera with DLA-34, fed, trained and tested as in the paper's own code.
-_base_ = ['./official_dla34.py', './mono3d_head.py']
+# 3D boxes of one camera with DLA-34, fed, trained and tested as in the original implementation.
+_base_ = './centernet_dla34.py'
 
 model = dict(
-    # ImageNet's statistics, of RGB, on BGR images.
+    # ImageNet's statistics, which are in RGB order, are applied to BGR images there.
     # (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225) x 255
-    data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=False),
+    data_preprocessor=dict(bgr_to_rgb=False),
+    neck=dict(conv_bias=True),
     bbox_head=dict(
-        _delete_=True, in_channels=64, feat_channels=256, **_base_.mono3d_head),
+        type='mmdet_centernet.CenterNetMono3DHead',
+        num_classes=3,
+        normalizer='slots',
+        max_objects=50,
+        coder=dict(
+            radius='official', min_overlap=0.7, shared_cells='all', round_up=False,
+            ignore='center'),
+        loss_center_heatmap=dict(min_probability=1e-4),
+        loss_depth=dict(type='mmdet.L1Loss', loss_weight=1.0),
+        loss_dims=dict(type='mmdet.L1Loss', loss_weight=1.0),
+        loss_orientation=dict(type='mmdet_centernet.MultiBinLoss', loss_weight=1.0)),
     test_cfg=dict(score_thr=0.2, shift_sizes=True))

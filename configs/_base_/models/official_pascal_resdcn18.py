@@ -1,7 +1,12 @@
-# As official_resdcn18.py for Pascal VOC. The original takes ImageNet's statistics there, in RGB
-# order, for images that stay BGR; its published weights expect just that.
-_base_ = './official_resdcn18.py'
+# As official_resdcn18.py for Pascal VOC. There the original implementation applies ImageNet's
+# statistics, which are in RGB order, to BGR images; its published weights expect just that.
+_base_ = './centernet_r18_dcn.py'
 
 model = dict(
-    data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
-    bbox_head=dict(num_classes=20))
+    data_preprocessor=dict(bgr_to_rgb=False),
+    neck=dict(conv_bias=True),
+    bbox_head=dict(
+        num_classes=20,
+        normalizer='objects',
+        coder=dict(radius='official', min_overlap=0.7, shared_cells='all'),
+        loss_center_heatmap=dict(min_probability=1e-4)))

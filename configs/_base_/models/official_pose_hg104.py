@@ -1,18 +1,14 @@
-# Human pose with Hourglass-104, two stacks with intermediate supervision, trained and fed as in
-# the paper's own code.
-_base_ = './official_pose_dla34.py'
+# Human pose with Hourglass-104, two stacks with intermediate supervision, fed and trained as in
+# the original implementation.
+_base_ = './centernet_hg104.py'
 
 model = dict(
-    data_preprocessor=dict(pad_size_divisor=128),
-    backbone=dict(_delete_=True, type='mmdet.HourglassNet'),
-    neck=None,
-    # The original averages the losses of the stacks, which the head adds up.
     bbox_head=dict(
-        in_channels=256,
-        num_stacks=2,
-        loss_center_heatmap=dict(loss_weight=0.5),
-        loss_wh=dict(loss_weight=0.05),
-        loss_offset=dict(loss_weight=0.5),
-        loss_keypoint_displacement=dict(loss_weight=0.5),
-        loss_keypoint_heatmap=dict(loss_weight=0.5),
-        loss_keypoint_offset=dict(loss_weight=0.5)))
+        type='mmdet_centernet.CenterNetPoseHead',
+        num_classes=1,
+        num_keypoints=17,
+        coder=dict(radius='official', min_overlap=0.7, trust_rotated_boxes=False),
+        loss_keypoint_displacement=dict(type='mmdet.L1Loss', loss_weight=0.5),
+        loss_keypoint_heatmap=dict(
+            type='mmdet_centernet.GaussianFocalLoss', loss_weight=0.5, min_probability=1e-4),
+        loss_keypoint_offset=dict(type='mmdet.L1Loss', loss_weight=0.5)))

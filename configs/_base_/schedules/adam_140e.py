@@ -1,5 +1,5 @@
-# The original's schedule for COCO ("1x"): Adam at 5e-4 for 128 images a step, 140 epochs, the
-# rate divided by 10 after 90 and 120; no warm-up, no weight decay.
+# The original implementation's schedule for COCO ("1x"): Adam at 5e-4 for 128 images a step, 140
+# epochs, the rate divided by 10 after 90 and 120; no warm-up, no weight decay.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=140, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

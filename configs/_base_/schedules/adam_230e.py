@@ -1,5 +1,5 @@
-# The original's longer schedule ("2x"): as adam_140e.py for 230 epochs, the rate divided by 10
-# after 180 and 210.
+# The original implementation's longer schedule ("2x"): as adam_140e.py for 230 epochs, the rate
+# divided by 10 after 180 and 210.
 _base_ = './adam_140e.py'
 
 train_cfg = dict(max_epochs=230)

@@ -1,5 +1,5 @@
-# The original's schedule for the Hourglass: Adam at 2.5e-4 for 24 images a step, 50 epochs, the
-# rate divided by 10 after 40.
+# The original implementation's schedule for the Hourglass: Adam at 2.5e-4 for 24 images a step, 50
+# epochs, the rate divided by 10 after 40.
 _base_ = './adam_140e.py'
 
 train_cfg = dict(max_epochs=50)

@@ -1,5 +1,5 @@
-# The original's schedule for Pascal VOC: Adam at 1.25e-4 for 32 images a step, 70 epochs, the
-# rate divided by 10 after 45 and 60.
+# The original implementation's schedule for Pascal VOC: Adam at 1.25e-4 for 32 images a step, 70
+# epochs, the rate divided by 10 after 45 and 60.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=70, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

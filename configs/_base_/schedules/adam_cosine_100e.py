@@ -1,5 +1,5 @@
-# bubbliiiing's schedule: Adam from 5e-4 to 5e-6 by a cosine over 100 epochs, three of warm-up
-# at its start, five at the lowest rate at its end.
+# bubbliiiing's schedule: Adam from 5e-4 to 5e-6 by a cosine over 100 epochs, with three epochs of
+# warm-up at the start and five at the lowest rate at the end.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

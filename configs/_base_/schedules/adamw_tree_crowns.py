@@ -1,5 +1,6 @@
-# Short training on few images: AdamW, warm-up, cosine, 10 epochs of 8 x 42 tiles, that is
-# 840 steps of 4 images.
+# Short training on few images: AdamW, warm-up, cosine. The 42 tiles count eight times
+# (RepeatDataset), so that an epoch of MMEngine is 84 steps of 4 images: 10 of them are 80 epochs,
+# 840 steps.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10, val_interval=10)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -1,5 +1,6 @@
-# MMDetection's CenterNet schedule: SGD at 0.02 for 128 images a step, warm-up, 28 epochs over
-# a data set that counts five times (140), the rate divided by 10 after 90 and 120.
+# MMDetection's CenterNet schedule: SGD at 0.02 for 128 images a step, warm-up, 140 epochs, the
+# rate divided by 10 after 90 and 120. The data set counts five times (RepeatDataset), so that
+# MMEngine counts 28 epochs, and the last checkpoint is epoch_28.pth.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=28, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -1,5 +1,7 @@
 """Geometric transforms: one ``cv2.warpAffine`` and one homography each."""
 import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -7,6 +9,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmdet.structures.bbox import autocast_box_type
+from numpy.typing import NDArray
 
 from mmdet_centernet.datasets.transforms.encoded_image import EncodedImage, size_of
 from mmdet_centernet.errors import UserError
@@ -23,41 +26,44 @@ from mmdet_centernet.ops.affine import (
 )
 from mmdet_centernet.registry import TRANSFORMS
 
+_Matrix: TypeAlias = NDArray[Any]
+_Size: TypeAlias = tuple[int, int]
+
 # Entries of a sample that have one row per object. Dropping an object drops its row of each.
 PER_OBJECT_KEYS = (
     'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_keypoints', 'gt_keypoints_visible',
     'gt_bboxes_3d', 'gt_alpha', 'loaded_bboxes', 'gt_attributes')
-# Up to how many times the output's pixels an image may have to be warped with a fourth channel.
+# Images of up to this many times the output's pixels are warped with a fourth channel.
 MAX_FOURTH = 4
-# Annotations that the warps below do not move; going on would leave them where they were.
+# Annotations that the warps below cannot move.
 UNMOVED_KEYS = ('gt_masks', 'gt_seg_map', 'proposals')
 
 
 class CenterWarp(BaseTransform):
-    """Move an image, its boxes and joints by one matrix and note it in the sample.
+    """Base of transforms that move an image, its boxes and keypoints by one matrix.
 
     Reads ``img`` (ndarray[H, W, 3], or a JPEG file that is not decoded yet, see
-    :class:`LoadImage`) and, where there, ``gt_bboxes`` (mmdet's boxes or
+    :class:`LoadImage`) and, if present, ``gt_bboxes`` (mmdet's boxes or
     ndarray[N, 4], px of ``img``), ``gt_keypoints`` (ndarray[N, K, 2], likewise), ``cam2img``
     (ndarray[3, 4], camera frame to px) and ``homography_matrix``. Writes them moved, and
     ``img_shape``; ``homography_matrix`` (float32 [3, 3], original px -> px of the new ``img``)
     is the matrix times the one that was there, and so are ``keypoints_homography``, see
     :class:`LoadKeypoints`, and ``cam2img_homography``, which is the same of ``cam2img``.
-    Joints may come to lie outside the image; they are neither cut nor marked.
+    Keypoints may move outside the image; they are neither clipped nor marked.
 
     Args:
-        pad_value (float | tuple[float, float, float]): what is written where the image does
-            not reach, in the image's own values. The original's border is 0, before
-            normalisation.
+        pad_value (float | tuple[float, float, float]): border value, in the values of the
+            image. The original implementation uses 0, before normalization.
     """
 
-    def __init__(self, pad_value=0):
-        value = (pad_value, ) * 3 if np.isscalar(pad_value) else tuple(pad_value)
+    def __init__(self, pad_value: float | Sequence[float] = 0) -> None:
+        value: Any = pad_value
+        value = (value,) * 3 if np.isscalar(value) else tuple(value)
         if len(value) != 3:
             raise UserError(f'pad_value={pad_value} must be one number or three')
         self.pad_value = value
 
-    def _warp_image(self, img, matrix, out_size):
+    def _warp_image(self, img: NDArray[Any], matrix: _Matrix, out_size: _Size) -> NDArray[Any]:
         """Return ``img`` moved by ``matrix`` (ndarray[3, 3]), of ``out_size`` (width, height)."""
         # OpenCV warps four channels twice as fast as three, to the same values; only in images
         # much larger than the output does the fourth cost more than it saves.
@@ -69,7 +75,14 @@ class CenterWarp(BaseTransform):
             borderMode=cv2.BORDER_CONSTANT, borderValue=self.pad_value)
         return cv2.cvtColor(img, cv2.COLOR_BGRA2BGR) if fourth else img
 
-    def _warp(self, results, matrix, out_size, scale=1, box_matrix=None):
+    def _warp(
+        self,
+        results: dict[str, Any],
+        matrix: _Matrix,
+        out_size: _Size,
+        scale: float = 1,
+        box_matrix: _Matrix | None = None,
+    ) -> dict[str, Any]:
         """Move everything in ``results`` and note the matrix.
 
         Args:
@@ -87,7 +100,7 @@ class CenterWarp(BaseTransform):
         img, pixel_matrix = results['img'], matrix
         size = size_of(img)
         if isinstance(img, EncodedImage):
-            # At a test scale all of it: it is resized to whole pixels, which a part is not.
+            # At a test scale, decode the whole image, because it is resized to whole pixels first.
             zoom = math.hypot(*matrix[:2, 0]) if scale == 1 else 1
             img, whole = img.decode(zoom)
             pixel_matrix = matrix @ whole
@@ -95,8 +108,8 @@ class CenterWarp(BaseTransform):
             img = cv2.resize(img, scaled_size(size, scale))
         results['img'] = self._warp_image(img, pixel_matrix, out_size)
         results['img_shape'] = (out_size[1], out_size[0])
-        # As in the original this is the scale itself; that of the whole pixels, which differs
-        # by less than a pixel over the image, would move boxes against its.
+        # As in the original implementation this is the exact scale. The scale in whole pixels
+        # differs by less than a pixel over the image, but would shift the boxes.
         matrix = matrix @ np.diag((scale, scale, 1))
         results['homography_matrix'] = _after(results.get('homography_matrix'), matrix)
         if 'gt_keypoints' in results:
@@ -118,19 +131,19 @@ class CenterWarp(BaseTransform):
             boxes.tensor = torch.from_numpy(moved.astype(np.float32))
         return results
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         options = ', '.join(f'{key}={value}' for key, value in vars(self).items()
                             if not key.startswith('_'))
         return f'{type(self).__name__}({options})'
 
 
-def _after(before, matrix):
-    """The homography of a step after those that were there (None: none)."""
+def _after(before: _Matrix | None, matrix: _Matrix) -> NDArray[np.float32]:
+    """Compose the homography of a step with that of the steps before (None: none)."""
     return (matrix if before is None else matrix @ before).astype(np.float32)
 
 
-def flip_keypoints(results: dict) -> None:
-    """Let the keypoints of a flipped image change places, each object's by its own skeleton.
+def flip_keypoints(results: dict[str, Any]) -> None:
+    """Permute the keypoints of a flipped image, each object's by its own skeleton.
 
     Args:
         results (dict): ``gt_keypoints`` (ndarray[N, K, 2]), ``gt_keypoints_visible``
@@ -148,8 +161,8 @@ def flip_keypoints(results: dict) -> None:
         results['gt_keypoints_visible'], places, 1)
 
 
-def cut_boxes(results, drop=True):
-    """Cut the boxes to the image; ``drop`` objects of which no area is left, in all rows."""
+def cut_boxes(results: dict[str, Any], drop: bool = True) -> None:
+    """Clip the boxes to the image; ``drop`` all rows of objects of which no area is left."""
     if 'gt_bboxes' not in results:
         return
     boxes = results['gt_bboxes']
@@ -161,7 +174,7 @@ def cut_boxes(results, drop=True):
                 results[key] = results[key][keep]
 
 
-def _border(border, side):
+def _border(border: int, side: int) -> int:
     """Halve ``border`` until a range is left between both borders of ``side`` px."""
     divisor = 1
     while side - border // divisor <= border // divisor:
@@ -171,58 +184,66 @@ def _border(border, side):
 
 @TRANSFORMS.register_module()
 class CenterAffine(CenterWarp):
-    """Random crop, scale, shift and flip in a single warp (Objects as Points, Sec. 5).
+    """Transform with random crop, scale, shift and flip in one warp (Objects as Points, Sec. 5).
 
-    A point of the image comes into the middle of the crop, at a zoom relative to the one at
-    which the whole image just fits:
+    A point of the image moves to the middle of the crop, at a zoom relative to the one at which
+    the whole image just fits:
 
-    * ``random_crop=True`` (the paper's, for COCO): a scale is chosen from ``scales``; at
-      scale s the crop shows s times as much as at the fitting zoom. The point is uniform
-      over whole pixels at least ``border`` from the sides (halved as often as needed in
-      small images).
-    * ``random_crop=False``: both are normal about the whole image, scale with deviation
-      ``scale_jitter``, cut off at one deviation, shift with ``shift_jitter`` times the long
-      side, cut off at two.
+    * ``random_crop=True`` (the paper's, for COCO): a scale is chosen from ``scales``; at scale s
+      the crop shows s times as much as at the fitting zoom. The point is uniform over whole
+      pixels at least ``border`` from the sides (halved as often as needed in small images).
+    * ``random_crop=False``: both are normal around the whole image, the scale with standard
+      deviation ``scale_jitter``, clipped at one deviation, the shift with ``shift_jitter`` times
+      the long side, clipped at two.
 
-    Then left and right are swapped with probability ``flip_prob``: ``x -> W - 1 - x``. The
-    keypoints of ``gt_keypoints`` and ``gt_keypoints_visible`` change places as well, by the
+    Then the image is flipped with probability ``flip_prob``: ``x -> W - 1 - x``. The
+    keypoints of ``gt_keypoints`` and ``gt_keypoints_visible`` are permuted as well, by the
     sample's ``flip_indices``: K ids, or K ids for each label of ``gt_bboxes_labels``.
 
-    Samples with joints can be turned about the middle of the crop, with probability
-    ``rotate_prob``: the angle is normal with deviation ``rotate``, cut off at two; a positive
-    one turns the image counter-clockwise. As in the original boxes do not turn: those of a
-    turned image are where they would be without, for only their sizes are used, and every
-    one is kept.
+    Samples with keypoints can be rotated around the middle of the crop, with probability
+    ``rotate_prob``: the angle is normal with standard deviation ``rotate``, clipped at two; a
+    positive angle rotates the image counter-clockwise. As in the original implementation, boxes
+    are not rotated: a rotated image has the boxes of the upright one, because only their sizes are
+    used, and keeps all of them.
 
-    Boxes are cut to the crop, [0, width] x [0, height] in input px, and kept with their
-    labels and flags if any area is left, also where the centre of the whole object is
-    outside. The original cuts at the last cell's index instead, one cell earlier on the
-    right and below; that belongs to the coder, which knows the stride.
+    Boxes are clipped to the crop, [0, width] x [0, height] in input px, and kept with their labels
+    and flags if any area is left, even if the center of the whole object is outside. The original
+    implementation clips at the last cell's index instead, one cell earlier on the right and at the
+    bottom; that belongs to the coder, which knows the stride.
 
     All random numbers are drawn from numpy's global state, which MMEngine seeds in every
     worker.
 
     Args:
         crop_size (tuple[int, int]): (width, height), px.
-        random_crop (bool): which of the two.
+        random_crop (bool): which of the two modes.
         scales (tuple[float, ...]): choices of ``random_crop``.
-        border (int): px, of ``random_crop``.
-        scale_jitter, shift_jitter (float): of the other.
+        border (int): px, for ``random_crop``.
+        scale_jitter, shift_jitter (float): for the other mode.
         flip_prob (float): in [0, 1].
         pad_value (float | tuple[float, float, float]): see :class:`CenterWarp`.
         rotate_prob (float): in [0, 1].
         rotate (float): degrees.
 
     Raises:
-        UserError: if an option is out of range; in use, if joints are to be flipped without
-            ``flip_indices``, a sample without joints is to be turned, or one has 3D boxes
-            (see :class:`CenterAffine3D`).
+        UserError: if an option is out of range; in use, if keypoints cannot be flipped without
+            ``flip_indices``, a sample without keypoints would be rotated, or a sample has 3D
+            boxes (see :class:`CenterAffine3D`).
     """
 
-    def __init__(self, crop_size=(512, 512), random_crop=True,
-                 scales=(0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3), border=128,
-                 scale_jitter=0.4, shift_jitter=0.1, flip_prob=0.5, pad_value=0,
-                 rotate_prob=0.0, rotate=0.0):
+    def __init__(
+        self,
+        crop_size: Sequence[int] = (512, 512),
+        random_crop: bool = True,
+        scales: Sequence[float] = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3),
+        border: int = 128,
+        scale_jitter: float = 0.4,
+        shift_jitter: float = 0.1,
+        flip_prob: float = 0.5,
+        pad_value: float | Sequence[float] = 0,
+        rotate_prob: float = 0.0,
+        rotate: float = 0.0,
+    ) -> None:
         super().__init__(pad_value)
         self.crop_size = check_size('crop_size', crop_size)
         if not len(scales) or min(scales) <= 0:
@@ -249,13 +270,14 @@ class CenterAffine(CenterWarp):
         self.rotate = rotate
 
     @cache_randomness
-    def _draw(self, width, height):
-        """Draw the centre (x, y) in px of the unflipped image, the scale, and the flip."""
+    def _draw(self, width: int, height: int) -> tuple[tuple[float, float], float, bool]:
+        """Draw the center (x, y) in px of the unflipped image, the scale, and the flip."""
         if self.random_crop:
-            scale = np.random.choice(self.scales)
+            scale: Any = np.random.choice(self.scales)
             x_border, y_border = (_border(self.border, side) for side in (width, height))
-            center = (np.random.randint(x_border, width - x_border),
-                      np.random.randint(y_border, height - y_border))
+            center: tuple[float, float] = (
+                np.random.randint(x_border, width - x_border),
+                np.random.randint(y_border, height - y_border))
         else:
             long_side = max(width, height)
             shift = np.clip(np.random.randn(2), -2, 2) * self.shift_jitter * long_side
@@ -264,33 +286,35 @@ class CenterAffine(CenterWarp):
         return center, scale, np.random.random() < self.flip_prob
 
     @cache_randomness
-    def _draw_angle(self):
-        """Draw the angle to turn by, degrees."""
+    def _draw_angle(self) -> float:
+        """Draw the rotation angle, degrees."""
         if np.random.random() >= self.rotate_prob:
             return 0.
-        return np.clip(np.random.randn(), -2, 2) * self.rotate
+        angle: float = np.clip(np.random.randn(), -2, 2) * self.rotate
+        return angle
 
-    def _check_joints(self, results):
-        """See that joints can be flipped and turned as the options say."""
-        has_joints = 'gt_keypoints' in results
+    def _check_keypoints(self, results: dict[str, Any]) -> None:
+        """Check that keypoints can be flipped and rotated as the options say."""
+        has_keypoints = 'gt_keypoints' in results
         name = results.get('img_path', 'this sample')
-        if self.flip_prob and has_joints and 'flip_indices' not in results:
+        if self.flip_prob and has_keypoints and 'flip_indices' not in results:
             raise UserError(
-                f'{name} has joints but no flip_indices, which say where each is after a '
+                f'{name} has keypoints but no flip_indices, which say where each is after a '
                 'flip: take the sample from mmdet_centernet.CocoPoseDataset, or set flip_prob=0')
-        if self.rotate_prob and not has_joints:
+        if self.rotate_prob and not has_keypoints:
             raise UserError(
-                f'CenterAffine(rotate_prob={self.rotate_prob}) turns joints only, and {name} '
+                f'CenterAffine(rotate_prob={self.rotate_prob}) rotates keypoints only, and {name} '
                 'has none: put mmdet_centernet.LoadKeypoints before it, or set rotate_prob=0')
 
     @autocast_box_type()
-    def transform(self, results):
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Crop, scale, shift, rotate and flip a sample at random."""
         if 'gt_bboxes_3d' in results:
             raise UserError(
-                f'mmdet_centernet.CenterAffine does not know 3D boxes, which '
+                f'mmdet_centernet.CenterAffine does not support 3D boxes, which '
                 f'{results.get("img_path", "this sample")} has: use '
                 'mmdet_centernet.CenterAffine3D')
-        self._check_joints(results)
+        self._check_keypoints(results)
         width, height = size_of(results['img'])
         (x, y), scale, flip = self._draw(width, height)
         angle = self._draw_angle() if self.rotate_prob else 0
@@ -302,8 +326,8 @@ class CenterAffine(CenterWarp):
         matrix = upright
         if angle:
             middle = self.crop_size[0] / 2, self.crop_size[1] / 2
-            turn = np.vstack([cv2.getRotationMatrix2D(middle, angle, 1), (0, 0, 1)])
-            matrix = turn @ upright
+            rotation = np.vstack([cv2.getRotationMatrix2D(middle, angle, 1), (0, 0, 1)])
+            matrix = rotation @ upright
         results = self._warp(results, matrix, self.crop_size, box_matrix=upright)
         if flip and 'gt_keypoints' in results:
             flip_keypoints(results)
@@ -313,11 +337,11 @@ class CenterAffine(CenterWarp):
 
 @TRANSFORMS.register_module()
 class CenterPad(CenterWarp):
-    """Pad an image at its own resolution (the original's ``keep_res`` testing).
+    """Transform that pads an image at its own resolution (``keep_res`` testing of the original).
 
     Each side grows to ``(side | pad_mask) + 1``, the next larger multiple of
-    ``pad_mask + 1``, and pixel ``side // 2`` comes to the middle of it. The shift is by whole
-    pixels, so nothing is resampled but by ``scale``.
+    ``pad_mask + 1``, and pixel ``side // 2`` moves to its middle. The shift is by whole pixels, so
+    that only ``scale`` resamples.
 
     Args:
         pad_mask (int): 2^k - 1 and at least the network's coarsest stride less one: 31, or
@@ -326,19 +350,24 @@ class CenterPad(CenterWarp):
         scale (float): test scale: the image is first resized to ``int(side * scale)``.
 
     Raises:
-        UserError: if ``pad_mask`` is no such number, or ``scale`` is not positive; in use, if
+        UserError: if ``pad_mask`` is not such a number, or ``scale`` is not positive; in use, if
             it leaves nothing of an image.
     """
 
-    def __init__(self, pad_mask=31, pad_value=0, scale=1.0):
+    def __init__(
+        self,
+        pad_mask: int = 31,
+        pad_value: float | Sequence[float] = 0,
+        scale: float = 1.0,
+    ) -> None:
         super().__init__(pad_value)
         if pad_mask < 1 or pad_mask & (pad_mask + 1):
             raise UserError(f'CenterPad needs a pad_mask of 2^k - 1, such as 31, not {pad_mask}')
         self.pad_mask = pad_mask
         self.scale = _check_scale(scale)
 
-    def _warp_image(self, img, matrix, out_size):
-        # A shift by whole pixels needs no interpolation: ten times faster, and equal.
+    def _warp_image(self, img: NDArray[Any], matrix: _Matrix, out_size: _Size) -> NDArray[Any]:
+        # A shift by whole pixels needs no interpolation, and copying is ten times faster.
         left, top = (int(shift) for shift in matrix[:2, 2])
         height, width = img.shape[:2]
         return cv2.copyMakeBorder(
@@ -346,7 +375,8 @@ class CenterPad(CenterWarp):
             cv2.BORDER_CONSTANT, value=self.pad_value)
 
     @autocast_box_type()
-    def transform(self, results):
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Pad a sample."""
         _check_scaled(results, self.scale)
         _, matrix, out_size = pad_warp(size_of(results['img']), self.pad_mask, self.scale)
         return self._warp(results, matrix, out_size, self.scale)
@@ -354,62 +384,70 @@ class CenterPad(CenterWarp):
 
 @TRANSFORMS.register_module()
 class CenterResize(CenterWarp):
-    """Fit an image into a fixed size (the original's ``fix_res`` testing).
+    """Transform that fits an image into a fixed size (``fix_res`` testing of the original).
 
-    The zoom is the largest at which the whole image fits; its middle comes to the middle.
+    The zoom is the largest at which the whole image fits. The image is centered.
 
     Args:
         size (tuple[int, int]): (width, height), px; multiples of the network's coarsest
             stride.
-        fit (str): 'whole', or 'width': the zoom at which the width alone fits, as the original
-            has it for KITTI, where images may stick out above and below.
+        fit (str): 'whole', or 'width': the zoom at which the width alone fits, as in the original
+            implementation for KITTI, where images may extend beyond the top and bottom.
         pad_value (float | tuple[float, float, float]): see :class:`CenterWarp`.
         scale (float): test scale: the image is first resized to ``int(side * scale)``. The
             zoom after it stays that of the whole image, so that the image fills ``scale``
-            times its usual part of the input; what sticks out is not seen.
+            times its usual part of the input; parts outside are cropped.
 
     Raises:
         UserError: if ``size`` or ``scale`` is not positive or ``fit`` is not known; in use, if
             the scale leaves nothing of an image.
     """
 
-    def __init__(self, size=(512, 512), pad_value=0, scale=1.0, fit='whole'):
+    def __init__(
+        self,
+        size: Sequence[int] = (512, 512),
+        pad_value: float | Sequence[float] = 0,
+        scale: float = 1.0,
+        fit: str = 'whole',
+    ) -> None:
         super().__init__(pad_value)
         self.size = check_size('size', size)
         self.fit = check_fit(fit)
         self.scale = _check_scale(scale)
 
     @autocast_box_type()
-    def transform(self, results):
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Fit a sample into the size."""
         _check_scaled(results, self.scale)
         _, matrix, out_size = fit_warp(
             size_of(results['img']), self.size, self.fit, self.scale)
         return self._warp(results, matrix, out_size, self.scale)
 
 
-def check_size(name, size):
+def check_size(name: str, size: Sequence[int]) -> _Size:
     """Return (width, height) as ints."""
     if len(size) != 2 or min(size) < 1 or any(int(side) != side for side in size):
         raise UserError(f'{name}={size} must be (width, height) in whole, positive pixels')
-    return tuple(int(side) for side in size)
+    width, height = size
+    return int(width), int(height)
 
 
-def check_fit(fit):
-    """Return what the zoom is to look at."""
+def check_fit(fit: str) -> str:
+    """Check and return a fit."""
     if fit not in FITS:
         raise UserError(f'fit={fit!r} must be one of {FITS}')
     return fit
 
 
-def _check_scale(scale):
-    """Return a test scale."""
+def _check_scale(scale: float) -> float:
+    """Check and return a test scale."""
     if not isinstance(scale, (int, float)) or not 0 < scale < np.inf:
         raise UserError(f'scale={scale!r} must be a positive number, such as 0.5 or 1.5')
     return scale
 
 
-def _check_scaled(results, scale):
-    """See that a test scale leaves something of a sample's image."""
+def _check_scaled(results: dict[str, Any], scale: float) -> None:
+    """Check that a test scale leaves something of a sample's image."""
     size = size_of(results['img'])
     try:
         scaled_size(size, scale)

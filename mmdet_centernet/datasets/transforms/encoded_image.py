@@ -1,14 +1,16 @@
-"""JPEG images whose decoding waits until it is known how large they are to be."""
+"""JPEG images that are decoded only when their target size is known."""
 import io
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.io.image import REDUCTIONS, decode_image
 
-# Tag of the orientation in EXIF data, and its values: which of x and y of the picture run
-# against the stored ones, and from which value on the sides change places.
+# Tag of the orientation in EXIF data; its values -> whether x and y of the image run against the
+# stored ones; and the first value whose sides are swapped.
 ORIENTATION = 0x0112
 REVERSED = {2: (True, False), 3: (True, True), 4: (False, True), 6: (True, False),
             7: (True, True), 8: (False, True)}
@@ -18,26 +20,26 @@ FIRST_TRANSPOSED = 5
 class EncodedImage:
     """A JPEG file that has not been decoded yet; only its header has been read.
 
-    In a sample it stands in the place of ``img``. :class:`CenterWarp` knows what to do with it;
-    for any other transform it is an error that says so.
+    It is the ``img`` of a sample until a :class:`CenterWarp` decodes it. In any other transform,
+    using it raises an error.
 
     Args:
         data (bytes): the whole file.
-        name (str): the file's, for errors.
+        name (str): name of the file in error messages.
 
     Attributes:
-        size (tuple[int, int]): (width, height) of the whole picture, upright, px.
+        size (tuple[int, int]): (width, height) of the whole image, upright, px.
 
     Raises:
         OSError: if the header cannot be read.
     """
 
-    def __init__(self, data, name):
+    def __init__(self, data: bytes, name: str) -> None:
         with Image.open(io.BytesIO(data)) as image:
             exif = Image.Exif()
-            # Not image.getexif(), which looks into XMP too, as OpenCV does not.
+            # Not image.getexif(), which also reads XMP, unlike OpenCV.
             exif.load(image.info.get('exif', b''))
-            self.size = image.size
+            self.size: tuple[int, int] = image.size
         orientation = exif.get(ORIENTATION, 1)
         if orientation in range(FIRST_TRANSPOSED, 9):
             self.size = self.size[::-1]
@@ -45,22 +47,22 @@ class EncodedImage:
         self._data = data
         self._name = name
 
-    def decode(self, zoom):
-        """Decode at the least resolution that is not below the one wanted.
+    def decode(self, zoom: float) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """Decode at the lowest resolution that is not below the target.
 
         Args:
-            zoom (float): px wanted per px of the whole picture.
+            zoom (float): target px per px of the whole image.
 
         Returns:
             tuple: uint8 ndarray[H, W, 3], BGR, and float64 ndarray[3, 3], px of it -> px of the
-            whole picture.
+            whole image.
 
         Raises:
             UserError: if the file is broken or truncated.
         """
         reduction = max(factor for factor in REDUCTIONS if factor == 1 or zoom * factor <= 1)
         img = decode_image(self._data, self._name, reduction)
-        # A pixel covers `reduction` of the stored ones each way, counted from the stored corner.
+        # A pixel covers `reduction` stored pixels in x and y, counted from the stored corner.
         expected = tuple(-(-side // reduction) for side in self.size)
         if img.shape[1::-1] != expected:
             raise UserError(
@@ -73,15 +75,22 @@ class EncodedImage:
                 matrix[axis, 2] += side - reduction * expected[axis]
         return img, matrix
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> NoReturn:
         if name.startswith('_'):
             raise AttributeError(name)
         raise UserError(
-            f'image {self._name} is not decoded yet, as LoadImage(defer=True) leaves that to '
+            f'image {self._name} is not decoded yet, because LoadImage(defer=True) leaves that to '
             'mmdet_centernet.CenterAffine, CenterAffine3D, CenterPad or CenterResize: put one of '
             'these before all other transforms of the image, or leave out defer')
 
 
-def size_of(img):
-    """(width, height) of an ndarray[H, W, ...] or an :class:`EncodedImage`."""
-    return img.size if isinstance(img, EncodedImage) else img.shape[1::-1]
+#: An image that may not be decoded yet.
+AnyImage: TypeAlias = NDArray[Any] | EncodedImage
+
+
+def size_of(img: AnyImage) -> tuple[int, int]:
+    """Return (width, height) of an ndarray[H, W, ...] or an :class:`EncodedImage`."""
+    if isinstance(img, EncodedImage):
+        return img.size
+    height, width = img.shape[:2]
+    return width, height

@@ -1,9 +1,13 @@
-"""3D boxes and cameras into a sample, with the image, and out of it."""
+"""Transforms of samples with 3D boxes and cameras: loading, augmentation, packing."""
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmdet.structures.bbox import autocast_box_type
+from numpy.typing import NDArray
 
 from mmdet_centernet.datasets.transforms.affine import CenterWarp, check_fit, check_size, cut_boxes
 from mmdet_centernet.datasets.transforms.encoded_image import size_of
@@ -15,29 +19,31 @@ from mmdet_centernet.registry import TRANSFORMS
 
 # Numbers of a 3D box: x, y, z, h, w, l, rotation_y.
 BOX_3D = 7
-# How far a box may be outside where the homography has it, px: rounding is far below.
+# Largest distance by which a box may leave its box under the homography, px; rounding errors are
+# much smaller.
 MAX_BEYOND = 1
-# The camera frame seen in a mirror: x to the left.
-MIRROR = np.diag((-1., 1., 1., 1.))
+# Flips the camera frame: x to the left.
+FLIP = np.diag((-1., 1., 1., 1.))
 
 
 @TRANSFORMS.register_module()
 class LoadBoxes3D(BaseTransform):
-    """3D boxes of the instances, in the rows of ``mmdet.LoadAnnotations``.
+    """Transform that loads 3D boxes, in the order of ``mmdet.LoadAnnotations``.
 
     Reads ``instances`` (each with ``bbox_3d`` and ``alpha``). Writes ``gt_bboxes_3d`` (float32
-    [N, 7]: x, y, z of the bottom's centre, h, w, l, rotation_y; metres and radians in the
-    camera frame) and ``gt_alpha`` (float32 [N], radians). Neither depends on pixels, so no
-    scaling and shifting changes them. So that :class:`PackMono3DInputs` can tell whether the
-    image has been moved unnoticed, ``loaded_bboxes`` (float32 [N, 4]) are the ``gt_bboxes`` and
-    ``loaded_homography`` the ``homography_matrix`` of the moment. A sample without
-    ``instances``, as an inferencer's, stays as it is.
+    [N, 7]: x, y, z of the bottom's center, h, w, l, rotation_y; meters and radians in the
+    camera frame) and ``gt_alpha`` (float32 [N], radians). Neither depends on pixels, so
+    scaling and shifting do not change them. ``loaded_bboxes`` (float32 [N, 4]) and
+    ``loaded_homography`` are copies of ``gt_bboxes`` and ``homography_matrix``, from which
+    :class:`PackMono3DInputs` finds out whether a later transform moved the image without noting
+    it. A sample without ``instances``, such as an inferencer's, is not changed.
 
     Raises:
-        UserError: if the data set gives no 3D boxes.
+        UserError: if the data set has no 3D boxes.
     """
 
-    def transform(self, results):
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Load the 3D boxes of a sample."""
         if 'instances' not in results:
             return results
         instances = results['instances']
@@ -54,46 +60,47 @@ class LoadBoxes3D(BaseTransform):
             results['loaded_homography'] = results.get('homography_matrix')
         return results
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f'{type(self).__name__}()'
 
 
-def _numbers(boxes):
-    """The ndarray[N, 4] of mmdet's boxes, or of an ndarray itself."""
+def _numbers(boxes: Any) -> NDArray[Any]:
+    """Return mmdet's boxes, or an ndarray, as ndarray[N, 4]."""
     return np.asarray(getattr(boxes, 'tensor', boxes))
 
 
 @TRANSFORMS.register_module()
 class CenterAffine3D(CenterWarp):
-    """Random scale and shift of an image with 3D boxes, in a single warp, as the original.
+    """Transform with random scale, shift and flip of images with 3D boxes, in a single warp.
 
-    With probability ``aug_prob`` the image is scaled and shifted about the zoom at which its
-    width (or all of it, see ``fit``) fills the output: it shows s times as much, s normal about
-    1 with deviation ``scale_jitter`` and cut off at one deviation; the shift is normal with
-    ``shift_jitter`` times the image's width in x and its height in y, cut off at two. As the
-    original, ``fit='width'`` uses one zoom for both sides and looks at the widths alone.
+    With probability ``aug_prob`` the image is scaled and shifted relative to the zoom at which its
+    width (or all of it, see ``fit``) fills the output. It then shows s times as much; s is
+    normal around 1 with standard deviation ``scale_jitter``, clipped at one deviation. The shift
+    is normal with ``shift_jitter`` times the image's width in x and its height in y, clipped at
+    two deviations. As in the original implementation, ``fit='width'`` uses one zoom for both
+    sides, that of the widths.
 
-    ``augmented`` (bool) says whether that was done. How far an object is cannot be told from
-    its size then, so depth and dimensions are not to be learnt; the camera moves with the
-    image all the same, so that 3D boxes still project to where they are seen.
+    ``augmented`` (bool) notes whether this was done. The size of an object then says nothing about
+    its distance, so depth and dimensions are not trained. The camera moves with the image, so that
+    3D boxes still project to their objects.
 
-    Then left and right are swapped with probability ``flip_prob``, which the original does not
-    do: the world is mirrored, pixels ``x -> W - 1 - x``, locations ``x -> -x``, angles
-    ``a -> pi - a``, and the camera to fit. Sizes and depths stay what they were.
+    Then the image is flipped with probability ``flip_prob``, unlike in the original: pixels
+    ``x -> W - 1 - x``, locations ``x -> -x``, angles ``a -> pi - a``, and the camera accordingly.
+    Sizes and depths do not change.
 
-    Boxes are cut to the output, [0, width] x [0, height] in input px, and objects of which no
+    Boxes are clipped to the output, [0, width] x [0, height] in input px, and objects of which no
     area is left are dropped with all their rows.
 
-    Random numbers are numpy's global ones, drawn in the original's order: whether, scale, x, y.
+    Random numbers come from numpy's global state, in the original's order: whether to augment,
+    scale, x, y.
 
     Args:
         size (tuple[int, int]): (width, height) of the output, px.
         aug_prob (float): in [0, 1].
         scale_jitter (float): in [0, 1).
-        shift_jitter (float): share of the image's sides.
+        shift_jitter (float): fraction of the image's sides.
         flip_prob (float): in [0, 1].
-        fit (str): 'width', or 'whole' to lose nothing of images that are not as wide as the
-            output.
+        fit (str): 'width', or 'whole' to keep all of images that are not as wide as the output.
         pad_value (float | tuple[float, float, float]): see :class:`CenterWarp`.
 
     Raises:
@@ -101,8 +108,16 @@ class CenterAffine3D(CenterWarp):
             boxes but no 3D boxes.
     """
 
-    def __init__(self, size=(1280, 384), aug_prob=0.5, scale_jitter=0.4, shift_jitter=0.1,
-                 flip_prob=0.0, fit='width', pad_value=0):
+    def __init__(
+        self,
+        size: Sequence[int] = (1280, 384),
+        aug_prob: float = 0.5,
+        scale_jitter: float = 0.4,
+        shift_jitter: float = 0.1,
+        flip_prob: float = 0.0,
+        fit: str = 'width',
+        pad_value: float | Sequence[float] = 0,
+    ) -> None:
         super().__init__(pad_value)
         self.size = check_size('size', size)
         for name, value in dict(aug_prob=aug_prob, flip_prob=flip_prob).items():
@@ -119,20 +134,24 @@ class CenterAffine3D(CenterWarp):
         self.fit = check_fit(fit)
 
     @cache_randomness
-    def _draw(self, width, height):
+    def _draw(
+        self, width: int, height: int
+    ) -> tuple[bool, float, tuple[float, float], bool]:
         """Draw whether to augment, the scale, the shift (x, y) in px, and the flip."""
         augmented, scale, shift = False, 1., (0., 0.)
         if np.random.random() < self.aug_prob:
             augmented = True
             scale += np.clip(np.random.randn(), -1, 1) * self.scale_jitter
-            shift = tuple(side * np.clip(np.random.randn(), -2, 2) * self.shift_jitter
-                          for side in (width, height))
-        # No number of the original's sequence is spent on what it does not do.
+            x, y = (side * np.clip(np.random.randn(), -2, 2) * self.shift_jitter
+                    for side in (width, height))
+            shift = x, y
+        # Without flips, draw the same sequence of numbers as the original implementation.
         flip = self.flip_prob > 0 and np.random.random() < self.flip_prob
         return augmented, scale, shift, flip
 
     @autocast_box_type()
-    def transform(self, results):
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Scale, shift and flip a sample at random."""
         _check_camera(results)
         if 'gt_bboxes' in results and 'gt_bboxes_3d' not in results:
             raise UserError(
@@ -149,24 +168,25 @@ class CenterAffine3D(CenterWarp):
         results = self._warp(results, matrix, self.size)
         results['augmented'] = results.get('augmented', False) or augmented
         if flip:
-            # The mirrored image of a world is the image of the mirrored world.
-            results['cam2img'] = results['cam2img'] @ MIRROR
+            # A flipped image shows the flipped world.
+            results['cam2img'] = results['cam2img'] @ FLIP
             if 'gt_bboxes_3d' in results:
                 boxes = results['gt_bboxes_3d'] = results['gt_bboxes_3d'].copy()
                 boxes[:, 0] *= -1
-                boxes[:, 6] = _mirror_angles(boxes[:, 6])
-                results['gt_alpha'] = _mirror_angles(results['gt_alpha'])
+                boxes[:, 6] = _flip_angles(boxes[:, 6])
+                results['gt_alpha'] = _flip_angles(results['gt_alpha'])
         cut_boxes(results)
         return results
 
 
-def _mirror_angles(angles):
-    """Angles about the y axis in a mirror: ndarray[N], float32."""
-    return wrap_angle(np.pi - torch.from_numpy(angles)).numpy()
+def _flip_angles(angles: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the angles [N] about the y axis in the flipped image."""
+    flipped: NDArray[np.float32] = wrap_angle(np.pi - torch.from_numpy(angles)).numpy()
+    return flipped
 
 
-def _check_camera(results):
-    """See that a sample has the camera's matrix."""
+def _check_camera(results: dict[str, Any]) -> None:
+    """Check that a sample has a camera matrix."""
     if results.get('cam2img') is None:
         raise UserError(
             f'{results.get("img_path", "this sample")} has no camera: 3D boxes need cam2img, '
@@ -194,34 +214,38 @@ class PackMono3DInputs(PackInputs):
         meta_keys (tuple[str, ...]): as in MMDetection.
 
     Raises:
-        UserError: if a sample has no camera, or a transform mirrored or turned the image
-            without the camera and 3D boxes, moved it without noting the homography, or dropped
-            boxes without their 3D boxes.
+        UserError: if a sample has no camera, or a transform flipped or rotated the image but not
+            the camera and 3D boxes, moved it without noting the homography, or dropped boxes
+            without their 3D boxes.
     """
 
     mapping_table = dict(
         PackInputs.mapping_table, gt_bboxes_3d='bboxes_3d', gt_alpha='alpha')
 
-    def __init__(self, meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')):
+    def __init__(
+        self, meta_keys: Sequence[str] = ('img_id', 'img_path', 'ori_shape', 'img_shape')
+    ) -> None:
         super().__init__((*meta_keys, 'cam2img', 'augmented'))
 
-    def transform(self, results):
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Pack a sample."""
         results.setdefault('homography_matrix', np.eye(3, dtype=np.float32))
         results.setdefault('augmented', False)
         _check_camera(results)
-        self._bring_camera_along(results)
+        self._move_camera(results)
         if 'gt_bboxes' in results and 'gt_bboxes_3d' in results:
             self._check_boxes(results)
-        return super().transform(results)
+        packed: dict[str, Any] = super().transform(results)
+        return packed
 
-    def _check_boxes(self, results):
-        """See that the boxes are in the rows of the 3D boxes and where the homography says."""
+    def _check_boxes(self, results: dict[str, Any]) -> None:
+        """Check that the boxes match the 3D boxes in number and the homography in position."""
         boxes, rows = _numbers(results['gt_bboxes']), len(results['gt_bboxes_3d'])
         name = results.get('img_path', 'a sample')
         if len(boxes) != rows:
             raise UserError(
                 f'a transform between LoadBoxes3D and PackMono3DInputs left {rows} 3D boxes '
-                f'beside {len(boxes)} boxes in {name}: scale and shift with '
+                f'for {len(boxes)} boxes in {name}: scale and shift with '
                 'mmdet_centernet.CenterAffine3D, which drops both')
         if 'loaded_bboxes' not in results:
             return
@@ -229,7 +253,7 @@ class PackMono3DInputs(PackInputs):
         moved = results['homography_matrix'] @ np.linalg.inv(
             np.eye(3) if loaded is None else loaded)
         whole = warp_boxes(results['loaded_bboxes'], moved)
-        # What is cut off a box is its own affair; beyond the whole it cannot reach.
+        # A box may be truncated, but may not extend beyond the whole moved box.
         if ((boxes[:, :2] < whole[:, :2] - MAX_BEYOND)
                 | (boxes[:, 2:] > whole[:, 2:] + MAX_BEYOND)).any():
             raise UserError(
@@ -237,8 +261,8 @@ class PackMono3DInputs(PackInputs):
                 'homography_matrix, so the camera of the image is not known: scale and shift '
                 'with mmdet_centernet.CenterAffine3D, CenterPad, CenterResize or mmdet.Resize')
 
-    def _bring_camera_along(self, results):
-        """Move the camera by what moved the image without it."""
+    def _move_camera(self, results: dict[str, Any]) -> None:
+        """Apply to the camera the transforms that moved the image without it."""
         moved = results.get('cam2img_homography')
         moved = np.eye(3) if moved is None else np.asarray(moved, np.float64)
         homography = np.asarray(results['homography_matrix'], np.float64)
@@ -249,9 +273,9 @@ class PackMono3DInputs(PackInputs):
         zoom = np.diag(rest)[:2]
         if zoom.min() <= 0 or np.abs(rest[[0, 1], [1, 0]]).max() > 1e-4 * zoom.max():
             raise UserError(
-                f'a transform mirrored or turned {results.get("img_path", "a sample")} but '
-                'neither its camera nor its 3D boxes: mirror with '
+                f'a transform flipped or rotated {results.get("img_path", "a sample")} but '
+                'neither its camera nor its 3D boxes: flip with '
                 'mmdet_centernet.CenterAffine3D(flip_prob=...) instead of mmdet.RandomFlip, and '
-                'do not turn images')
+                'do not rotate images')
         results['cam2img'] = rest @ results['cam2img']
         results['cam2img_homography'] = results['homography_matrix']

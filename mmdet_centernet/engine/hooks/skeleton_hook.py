@@ -1,4 +1,6 @@
 """Give the model what it needs to know of the data."""
+from typing import Any
+
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
@@ -32,7 +34,7 @@ class SkeletonHook(Hook):
         fit_skeleton(runner.model, runner.test_dataloader.dataset, 'test_dataloader')
 
 
-def fit_skeleton(model: nn.Module, dataset: Dataset, loader: str) -> None:
+def fit_skeleton(model: nn.Module, dataset: Dataset[Any], loader: str) -> None:
     """Pass what a data set knows to a model's ``bbox_head``.
 
     Args:

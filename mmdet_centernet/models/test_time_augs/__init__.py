@@ -1,4 +1,4 @@
-"""Models that see an image several times and merge what they found."""
-from .centernet_tta import CenterNetTTAModel
+"""Models that merge what a detector predicts for several views of an image."""
+from mmdet_centernet.models.test_time_augs.centernet_tta import CenterNetTTAModel
 
 __all__ = ['CenterNetTTAModel']

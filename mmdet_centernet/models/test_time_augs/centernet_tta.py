@@ -1,60 +1,57 @@
 """Flip and multi-scale testing (Objects as Points, Sec. 5)."""
-import math
-from collections.abc import Sequence
-
-import torch
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseTTAModel
 from mmengine.structures import InstanceData
-from torch import nn
+from torch import Tensor, cat, nn
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.dense_heads.center_head import CenterHead
 from mmdet_centernet.models.layers.suppression import suppress
 from mmdet_centernet.registry import MODELS
 
-# What the original merges scales with.
+# The original implementation's way to merge scales.
 SOFT_NMS = dict(
     type='soft_nms', iou_threshold=0.5, sigma=0.5, min_score=0.001, method='gaussian', offset=1)
+# The end of two error messages.
+ONE_SCALE_IN_3D = 'because the same object has another depth at another scale'
 
 
 @MODELS.register_module()
 class CenterNetTTAModel(BaseTTAModel):
-    """A detector that tests each image at several scales, and mirrored.
+    """Detector that averages an image with its flip, and merges the detections of several scales.
 
-    At each scale the network sees one batch, images and mirror images (one batch for each size
-    of image). The outputs of both are averaged before they are decoded once, see
-    :meth:`CenterHead.merge_flipped`. The detections of all scales are merged, class by
-    class, by ``nms``; of what is left the best ``max_per_img`` of the detector's ``test_cfg``
-    remain. With one scale there is nothing to merge: but for the mirror images it predicts
-    what the detector itself predicts.
+    The test pipeline ends in ``TestTimeAug``, which gives each image once per scale, for example
+    by several ``CenterPad`` with different ``scale``. The model flips the network's inputs itself,
+    as the original implementation does: at each scale the network sees one batch of images and
+    flipped images (one batch per image size), whose outputs are averaged before they are decoded,
+    see :meth:`CenterHead.merge_flipped`.
 
-    The data come from a pipeline that ends in ``TestTimeAug``, with one entry per scale:
-    :func:`mmdet_centernet.inference.test_options.apply_test_options` writes it.
+    A pipeline that gives each scale twice, plain and flipped by ``RandomFlip``, as those of
+    MMDetection do, says the same; its flipped copies are not read.
+
+    The detections of all scales are merged, class by class, by ``nms``, and the best
+    ``max_per_img`` of the detector's ``test_cfg`` are kept. With one scale there is nothing to
+    merge.
 
     Args:
         module (dict | nn.Module): the detector, or its config.
-        scales (Sequence[float], optional): of which the pipeline is built. None: as many
-            as the pipeline of the config has.
-        flip (bool): mirror the images too.
-        nms (dict, optional): how scales are merged, see
-            :func:`mmdet_centernet.models.layers.suppression.suppress`. None: all their
-            detections are put together as they are.
+        flip (bool): flip the images even if the pipeline does not.
+        nms (dict, optional): how detections of several scales are merged, see
+            :func:`mmdet_centernet.models.layers.suppression.suppress`. None: they are put together
+            unchanged.
         data_preprocessor (dict, optional): for a detector that has none.
 
     Raises:
-        UserError: if a scale is not a positive number, or the detector has no centre head.
+        UserError: if the detector's head is not a :class:`CenterHead`.
     """
 
     def __init__(
         self,
         module: dict | nn.Module,
-        scales: Sequence[float] | None = None,
         flip: bool = True,
         nms: dict | None = SOFT_NMS,
         data_preprocessor: dict | None = None,
     ) -> None:
-        check_scales(scales)
         super().__init__(module, data_preprocessor)
         head = getattr(self.module, 'bbox_head', None)
         if not isinstance(head, CenterHead):
@@ -62,61 +59,71 @@ class CenterNetTTAModel(BaseTTAModel):
                 f'test-time augmentation needs a detector with a head of this package, but '
                 f'{type(self.module).__name__} has {type(head).__name__ if head else "none"}: '
                 'test it without')
-        self.scales = scales
         self.flip = flip
         self.nms = nms
 
     def test_step(self, data: dict) -> list[DetDataSample]:
-        """Detections of a batch of images.
+        """Predict a batch of images.
 
         Args:
-            data (dict): ``inputs`` and ``data_samples``, lists with one entry per scale, each
-                a list with one entry per image.
+            data (dict): ``inputs`` and ``data_samples``, lists with one entry per view, each a
+                list with one entry per image.
 
         Returns:
-            list[DetDataSample]: one per image, with ``pred_instances`` as of the detector.
+            list[DetDataSample]: one per image, with ``pred_instances`` like the detector's.
 
         Raises:
-            UserError: if the pipeline does not give one entry per scale.
+            UserError: if the pipeline does not end in ``TestTimeAug``, if it flips only some
+                scales or not from left to right, or if 3D boxes are tested at several scales.
         """
-        inputs = data['inputs']
-        if isinstance(inputs[0], torch.Tensor) or len(inputs) != len(self.scales or inputs):
+        inputs, samples = data['inputs'], data['data_samples']
+        if isinstance(inputs[0], Tensor):
             raise UserError(
-                'the test pipeline does not give one image for each scale of the '
-                'CenterNetTTAModel: end it with a TestTimeAug over CenterPad or CenterResize '
-                'with these scales, or let tools/test.py --tta write it')
-        per_scale = [
-            self._predict(of_scale, samples)
-            for of_scale, samples in zip(inputs, data['data_samples'], strict=True)]
+                'CenterNetTTAModel needs a test pipeline that ends in TestTimeAug: test with the '
+                "config's tta_pipeline, or let tools/test.py --tta flip write one")
+        is_flipped = [_is_flipped(views) for views in samples]
+        scales = [index for index, flipped in enumerate(is_flipped) if not flipped]
+        if any(is_flipped) and len(is_flipped) != 2 * len(scales):
+            raise UserError(
+                f'the tta_pipeline gives {len(scales)} plain and {sum(is_flipped)} flipped views '
+                'of each image: give every scale plain and flipped, or only plain, because '
+                'CenterNetTTAModel flips images itself')
+        head = self.module.bbox_head
+        if len(scales) > 1 and 'cam2img' in head.image_inputs:
+            raise UserError(
+                f'the tta_pipeline gives {len(scales)} scales, which is not for 3D boxes '
+                f'({type(head).__name__}), {ONE_SCALE_IN_3D}: give each image once')
+        flip = self.flip or any(is_flipped)
+        per_scale = [self._predict(inputs[index], samples[index], flip) for index in scales]
         return self.merge_preds([list(of_image) for of_image in zip(*per_scale, strict=True)])
 
     def _predict(
-        self, images: list[torch.Tensor], samples: list[DetDataSample]
+        self, images: list[Tensor], samples: list[DetDataSample], flip: bool
     ) -> list[DetDataSample]:
-        """Detections of images at one scale, in pixels of the original images.
+        """Predict images at one scale, in pixels of the original images.
 
         Images of one size make a batch. Those of different sizes would have to be padded to
-        the largest, and something may be found in the padding.
+        the largest, and something could be detected in the padding.
         """
-        of_size: dict[tuple, list[int]] = {}
+        of_size: dict[tuple[int, ...], list[int]] = {}
         for index, image in enumerate(images):
             of_size.setdefault(tuple(image.shape), []).append(index)
         results: dict[int, DetDataSample] = {}
         for indices in of_size.values():
-            results.update(zip(indices, self._predict_batch(dict(
-                inputs=[images[index] for index in indices],
-                data_samples=[samples[index] for index in indices])), strict=True))
+            batch = dict(inputs=[images[index] for index in indices],
+                         data_samples=[samples[index] for index in indices])
+            results.update(zip(indices, self._predict_batch(batch, flip), strict=True))
         return [results[index] for index in range(len(images))]
 
-    def _predict_batch(self, data: dict) -> list[DetDataSample]:
-        """Detections of images of one size."""
+    def _predict_batch(self, data: dict, flip: bool) -> list[DetDataSample]:
+        """Predict images of one size."""
         data = self.module.data_preprocessor(data, False)
         inputs, samples = data['inputs'], data['data_samples']
-        if self.flip:
-            inputs = torch.cat((inputs, inputs.flip(-1)))
+        if flip:
+            inputs = cat((inputs, inputs.flip(-1)))
         head = self.module.bbox_head
         output = head.forward_last(self.module.extract_feat(inputs))
-        if self.flip:
+        if flip:
             output = head.merge_flipped(output)
         return self.module.add_pred_to_datasample(
             samples, head.predict_output(output, samples, rescale=True))
@@ -147,14 +154,22 @@ class CenterNetTTAModel(BaseTTAModel):
         return [samples[0] for samples in data_samples_list]
 
 
-def check_scales(scales: Sequence[float] | None) -> None:
-    """Raise a UserError unless these are test scales."""
-    if scales is None:
-        return
-    if not isinstance(scales, Sequence) or not scales:
-        raise UserError(f'scales={scales!r} must be a list of positive numbers, such as '
-                        '(0.5, 1.0, 1.5)')
-    for scale in scales:
-        if not isinstance(scale, (int, float)) or not 0 < scale < math.inf:
-            raise UserError(f'scales has {scale!r}: test scales must be positive numbers, such '
-                            'as 0.5, 1 and 1.5')
+def _is_flipped(samples: list[DetDataSample]) -> bool:
+    """Return whether a view of a batch shows its images flipped.
+
+    The homography knows it even if the pipeline does not pack ``flip``.
+    """
+    kinds = set()
+    for sample in samples:
+        matrix = sample.get('homography_matrix')
+        if matrix is not None:
+            kinds.add((bool(matrix[0][0] < 0), bool(matrix[1][1] < 0)))
+        else:
+            direction = sample.get('flip_direction') if sample.get('flip', False) else None
+            kinds.add((direction in ('horizontal', 'diagonal'),
+                       direction in ('vertical', 'diagonal')))
+    if len(kinds) > 1 or (kinds and next(iter(kinds))[1]):
+        raise UserError(
+            'the tta_pipeline flips some images and others not, or from top to bottom: flip with '
+            "dict(type='mmdet.RandomFlip', prob=1.0) in one view and prob=0.0 in the other")
+    return next(iter(kinds))[0]
