@@ -2,19 +2,15 @@
 import ast
 import inspect
 import re
-from pathlib import Path
 
-import mmdet.registry
-import mmengine.registry
 import pytest
 import torch
 import yaml
-from mmdet.utils import register_all_modules
+from helpers.configs import ALL, CONFIGS, FINAL, config_id, passes_of, wrong_types
 from mmengine import Config
-from mmengine.registry import DefaultScope, Registry
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
-import mmdet_centernet.registry as ours
 from mmdet_centernet.engine.config import RUN_HOOKS
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.inference.overrides import apply_test_options
@@ -22,9 +18,6 @@ from mmdet_centernet.inference.tta import SCALES
 from mmdet_centernet.models.properties import Keypoints
 from mmdet_centernet.models.test_time_augs.centernet_tta import SOFT_NMS
 
-CONFIGS = Path(__file__).parents[1] / 'configs'
-ALL = sorted(CONFIGS.rglob('*.py'))
-FINAL = [path for path in ALL if '_base_' not in path.parts]
 PROMISED = {
     'centernet_r18_dcn_140e_coco', 'centernet_r18_140e_coco', 'centernet_r18_dcn_70e_voc0712',
     'centernet_r18_dcn_ema_140e_coco', 'centernet_lite0_140e_coco',
@@ -52,67 +45,11 @@ KNOWN_KEYS = {
     'log_level', 'launcher', 'tta_model', 'tta_pipeline'}
 
 
-def config_id(path):
-    """Such as ``official/ctdet_coco_hg``."""
-    return str(path.relative_to(CONFIGS).with_suffix(''))
-
-
-def registries(module, scope):
-    return [
-        value for value in vars(module).values()
-        if isinstance(value, Registry) and value.scope == scope]
-
-
-@pytest.fixture(scope='module')
-def known():
-    """Names that ours, and that mmdet with mmengine and mmcv, have registered."""
-    register_all_modules(init_default_scope=False)
-    own = registries(ours, ours.SCOPE)
-    mmdets = registries(mmdet.registry, 'mmdet')
-    everyones = mmdets + registries(mmengine.registry, 'mmengine')
-    for registry in own:
-        registry.import_from_location()
-    return tuple(
-        {name for registry in group for name in registry.module_dict}
-        for group in (own, mmdets, everyones))
-
-
-def types_in(node, path=''):
-    """Every ``type='...'`` beneath a node of a config, with where it stands.
-
-    But for kinds of NMS, which are no classes.
-    """
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key == 'type' and isinstance(value, str):
-                yield path, value
-            elif key != 'nms':
-                yield from types_in(value, f'{path}.{key}' if path else key)
-    elif isinstance(node, (list, tuple)):
-        for index, value in enumerate(node):
-            yield from types_in(value, f'{path}[{index}]')
-
-
-def wrong_types(cfg, known):
-    """What is wrong with the types of a config, one line each."""
-    own, mmdets, everyones = known
-    scopes = dict(mmdet_centernet=own, mmdet=mmdets, mmengine=everyones, mmcv=everyones)
-    for path, name in types_in(cfg):
-        scope, _, bare = name.rpartition('.')
-        if scope:
-            if bare not in scopes.get(scope, ()):
-                yield f'{path}: there is no {name}'
-        elif bare in own:
-            yield f"{path}: '{bare}' is also mmdet_centernet's: write the scope that is meant"
-        elif bare not in everyones:
-            yield f'{path}: there is no {name}'
-
-
-def test_the_lint_finds_a_forgotten_prefix(known):
+def test_the_lint_finds_a_forgotten_prefix():
     cfg = dict(
         model=dict(type='CenterNet', bbox_head=dict(type='mmdet_centernet.CenterNetHead')),
         pipelines=[[dict(type='mmdet_centernet.CentreAffine')], [dict(type='Resize')]])
-    assert list(wrong_types(cfg, known)) == [
+    assert list(wrong_types(cfg)) == [
         "model: 'CenterNet' is also mmdet_centernet's: write the scope that is meant",
         'pipelines[0][0]: there is no mmdet_centernet.CentreAffine']
 
@@ -121,8 +58,8 @@ def test_what_was_promised_is_there():
     assert {config_id(path) for path in FINAL} >= PROMISED
 
 
-def test_types_exist_and_have_a_scope(known):
-    faults = {config_id(path): list(wrong_types(Config.fromfile(path).to_dict(), known))
+def test_types_exist_and_have_a_scope():
+    faults = {config_id(path): list(wrong_types(Config.fromfile(path).to_dict()))
               for path in FINAL}
     assert {name: lines for name, lines in faults.items() if lines} == {}
 
@@ -136,7 +73,7 @@ def built(cfg):
     key = str(cfg.model)
     if key not in BUILT:
         with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.device('meta'):
-            model = mmengine.registry.MODELS.build(cfg.model).to('meta')
+            model = MODELS.build(cfg.model).to('meta')
             outputs, = model(torch.empty(1, 3, 128, 256), mode='tensor')
         BUILT[key] = model, [
             {name: tuple(value.shape) for name, value in output.items()} for output in outputs]
@@ -291,15 +228,6 @@ def test_no_config_has_to_list_the_hooks_that_tools_add():
         listed = {hook.type.rpartition('.')[2]
                   for hook in Config.fromfile(path).get('custom_hooks', [])}
         assert listed & set(RUN_HOOKS) == ({'SkeletonHook'} if path in POSE else set()), path
-
-
-def passes_of(cfg):
-    """How often a training goes through the images: epochs times repetitions."""
-    dataset, times = cfg.train_dataloader.dataset, 1
-    while 'dataset' in dataset:
-        times *= dataset.times
-        dataset = dataset.dataset
-    return cfg.train_cfg.max_epochs * times
 
 
 def test_names_and_metafile_count_passes_over_the_images():
@@ -549,5 +477,5 @@ def test_tta_of_every_config_is_flip_testing():
         assert cfg.test_dataloader == flip.test_dataloader, path
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             detector, _ = built(Config.fromfile(path))
-            model = mmengine.registry.MODELS.build(dict(cfg.tta_model, module=detector))
+            model = MODELS.build(dict(cfg.tta_model, module=detector))
         assert model.flip and model.nms == SOFT_NMS, path

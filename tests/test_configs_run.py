@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.configs import CONFIGS, FINAL, block_with, config_id, write_block
 from mmdet.datasets import CocoDataset, VOCDataset
 from mmengine import Config
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
-from test_configs import CONFIGS, FINAL, config_id
-from test_configs_recipes import recipe, write
 
 from mmdet_centernet.datasets import CocoPoseDataset
+from mmdet_centernet.models.properties import Keypoints
 
 SIDE = 128
 WIDTH, HEIGHT = 100, 70
@@ -242,6 +242,7 @@ def test_joints_of_ones_own(project, project_data, tmp_path):
     """The config of docs/pose.md, for a file that says which joints there are."""
     write_coco(project_data / 'data/mine', ['stick'], (
         ('../train.json', 'images'), ('../val.json', 'images')), ('l_end', 'middle', 'r_end'))
-    runner, keep, before = train_a_step(write(recipe('num_keypoints=3'), tmp_path), tmp_path)
+    path = write_block(block_with('num_keypoints=3'), tmp_path)
+    runner, keep, before = train_a_step(path, tmp_path)
     check(runner, keep, before)
-    assert runner.model.bbox_head.flip_pairs == [(0, 2)]
+    assert runner.model.bbox_head.find_property(Keypoints).flip_pairs == [(0, 2)]

@@ -2,9 +2,9 @@
 import re
 
 import torch
+from helpers.configs import CONFIGS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from test_configs import CONFIGS
 
 from mmdet_centernet.engine.optim_wrapper import CPUAmpOptimWrapper
 

@@ -3,9 +3,9 @@
 # other one.
 #
 # It starts from a detector: put the original implementation's ctdet_coco_dla_2x.pth, converted for
-# ctdet_coco_dla_2x.py, where `load_from` says, or name another file. The tensors that do not fit, those of
-# the keypoints' branches and the last layer of the heatmap for 80 classes, start from random
-# values.
+# ctdet_coco_dla_2x.py, where `load_from` says, or name another file. The tensors that do not fit,
+# those of the keypoints' branches and the last layer of the heatmap for 80 classes, start from
+# random values.
 _base_ = [
     '../_base_/models/official_pose_dla34.py',
     '../_base_/datasets/coco_pose.py',

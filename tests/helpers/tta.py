@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS
 
-from mmdet_centernet.inference.test_options import apply_test_options
+from mmdet_centernet.inference.overrides import apply_test_options
 
 NUM_CLASSES, MAX_PER_IMG = 3, 30
 MEAN, STD = np.array([104., 114., 120.]), np.array([74., 70., 71.])
@@ -48,11 +48,20 @@ def build_detector(**changes):
     return model.eval()
 
 
-def tta_config(resolution, tta, **tta_model):
-    """Return a config of the detector with the options that tools/test.py sets."""
+def tta_config(resolution, tta, scales=None, flips=None, **tta_model):
+    """Return a config of the detector with the options that tools/test.py sets.
+
+    With ``tta='config'`` it has a ``tta_pipeline`` of these scales, and of flips if there are
+    transforms that make them.
+    """
+    sizing, packing = copy.deepcopy(PIPELINES[resolution])
     config = Config(dict(
         model=copy.deepcopy(MODEL), tta_model=tta_model,
-        test_dataloader=dict(dataset=dict(pipeline=copy.deepcopy(PIPELINES[resolution])))))
+        test_dataloader=dict(dataset=dict(pipeline=[sizing, packing]))))
+    if tta == 'config':
+        groups = [[dict(sizing, scale=scale) for scale in scales], flips or [], [packing]]
+        config.tta_pipeline = [
+            dict(type='TestTimeAug', transforms=[group for group in groups if group])]
     apply_test_options(config, tta=tta)
     return config
 

@@ -730,7 +730,7 @@ def test_flip_testing_of_a_detector(monkeypatch):
 
     with torch.no_grad():
         wanted, = detector.test_step(dict(inputs=[image], data_samples=[sample()]))
-        found, = CenterNetTTAModel(module=detector, scales=(1.0, )).test_step(
+        found, = CenterNetTTAModel(module=detector).test_step(
             dict(inputs=[[image]], data_samples=[[sample()]]))
     assert sizes == [1, 2]
     wanted, found = wanted.pred_instances, found.pred_instances

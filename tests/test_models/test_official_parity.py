@@ -146,7 +146,7 @@ def test_flip_testing_computes_the_originals_boxes(official, monkeypatch):
         detector.bbox_head, 'test_cfg', dict(max_per_img=80 * 96 * 128, local_maximum_kernel=1))
     packed = packed_scene(config, 'ctdet_r18_keep_flip')
     with torch.no_grad():
-        found = CenterNetTTAModel(module=detector, scales=(1.0,)).test_step(
+        found = CenterNetTTAModel(module=detector).test_step(
             {key: [[value]] for key, value in packed.items()})[0].pred_instances
     rows = reference('ctdet_r18_keep_flip')
     found = found[torch.isin(found.labels, rows[:, 0].long().unique())]

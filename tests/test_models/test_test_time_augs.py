@@ -117,10 +117,10 @@ def test_detections_equal_the_originals(tta, resolution, height, width):
 def test_scales_flip_and_nms_are_options(scales, flip, nms):
     image = make_image(61, 90)
     options = {} if nms else dict(nms=None)
-    found, = predict(tta_config('keep', 'ms', scales=scales, flip=flip, **options), [image])
+    found, = predict(tta_config('keep', 'config', scales, flip=flip, **options), [image])
     assert_same(found, original(image, scales, 'keep', flip, nms))
     if len(scales) == 1:
-        sample = load(tta_config('keep', 'ms', scales=scales), [image])
+        sample = load(tta_config('keep', 'config', scales), [image])
         data = dict(inputs=sample['inputs'][0], data_samples=sample['data_samples'][0])
         with torch.no_grad():
             plain, = DETECTOR.test_step(data)
@@ -129,10 +129,9 @@ def test_scales_flip_and_nms_are_options(scales, flip, nms):
 
 def test_nms_may_be_another():
     image = make_image(61, 90)
-    config = tta_config('keep', 'ms', scales=(0.75, 1.25),
-                         nms=dict(type='nms', iou_threshold=0.3))
+    config = tta_config('keep', 'config', (0.75, 1.25), nms=dict(type='nms', iou_threshold=0.3))
     hard, = predict(config, [image])
-    everything, = predict(tta_config('keep', 'ms', scales=(0.75, 1.25), nms=None), [image])
+    everything, = predict(tta_config('keep', 'config', (0.75, 1.25), nms=None), [image])
     # Scores stay what they are, and the best one of all does.
     np.testing.assert_array_equal(hard[0], everything[0])
     assert len(hard) <= MAX_PER_IMG and not np.array_equal(hard, everything)
@@ -182,10 +181,47 @@ def test_module_may_be_a_config_or_a_model():
     assert CenterNetTTAModel(DETECTOR).module is DETECTOR
 
 
-@pytest.mark.parametrize('scales', [(), 1.0, '1', (0.5, 0), (1, -1), (float('nan'), ), ('1', )])
-def test_scales_out_of_range_are_refused(scales):
-    with pytest.raises(UserError, match='positive numbers'):
-        CenterNetTTAModel(DETECTOR, scales=scales)
+# As MMDetection's pipelines write them: either first, and `flip` packed or not.
+FLIPS = [dict(type='mmdet.RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+
+
+@pytest.mark.parametrize('flips', [FLIPS, FLIPS[::-1]], ids=['flipped first', 'plain first'])
+@pytest.mark.parametrize('scales', [(1.0, ), (0.75, 1.0, 1.25)], ids=str)
+@pytest.mark.parametrize('flip', [True, False])
+def test_flipped_views_are_what_the_model_makes_itself(flip, scales, flips):
+    image = make_image(61, 91)
+    config = tta_config('keep', 'config', scales, flips, flip=flip)
+    batch = load(config, [image])
+    assert len(batch['inputs']) == 2 * len(scales)
+    found, = predict(config, [image])
+    itself, = predict(tta_config('keep', 'config', scales), [image])
+    np.testing.assert_array_equal(found, itself)
+    assert_same(found, original(image, scales, 'keep'))
+
+
+def test_flipped_views_are_known_without_a_homography():
+    """By MMDetection's ``flip``, which its pipelines pack beside a border."""
+    image = make_image(64, 96)
+    expected, = predict(tta_config('keep', 'flip'), [image])
+    batch = load(tta_config('keep', 'config', (1.0, ), FLIPS), [image])
+    plain = batch['data_samples'][1][0].homography_matrix
+    border = (plain[1, 2], 0, plain[0, 2], 0)
+    batch['data_samples'] = [[DetDataSample(metainfo=dict(
+        img_shape=(96, 128), border=border, flip=flip, flip_direction=direction))]
+        for flip, direction in ((True, 'horizontal'), (False, None))]
+    with torch.no_grad():
+        sample, = build_tta(tta_config('keep', 'flip'), DETECTOR).test_step(batch)
+    np.testing.assert_array_equal(rows_of(sample.pred_instances), expected)
+
+
+@pytest.mark.parametrize('flips', [
+    FLIPS[:1], [*FLIPS, FLIPS[1]],
+    [FLIPS[1], dict(type='mmdet.RandomFlip', prob=1.0, direction='vertical')]],
+    ids=['only flipped', 'more plain ones', 'from top to bottom'])
+def test_flips_that_do_not_go_with_the_plain_views_are_refused(flips):
+    config = tta_config('keep', 'config', (0.75, 1.0), flips)
+    with pytest.raises(UserError, match='plain and|from top to bottom'):
+        predict(config, [make_image(61, 90)])
 
 
 def test_other_detectors_are_refused():
@@ -213,5 +249,3 @@ def test_pipeline_without_scales_is_refused():
     twice = {key: [value, value] for key, value in data.items()}
     with torch.no_grad():
         assert len(model.test_step(twice)) == 1
-    with pytest.raises(UserError, match='TestTimeAug'):
-        CenterNetTTAModel(DETECTOR, scales=(0.5, 1, 1.5)).test_step(twice)

@@ -1,10 +1,13 @@
 """Resolution and test-time augmentation as changes of a config."""
+import copy
+
 import pytest
 from mmengine.config import Config
 from tiny_project import ROOT
 
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.inference.test_options import SCALES, apply_test_options
+from mmdet_centernet.inference.overrides import apply_test_options
+from mmdet_centernet.inference.tta import SCALES
 
 COCO = ROOT / 'configs' / 'centernet_r18_dcn_140e_coco.py'
 VOC = ROOT / 'configs' / 'centernet_r18_dcn_70e_voc0712.py'
@@ -95,9 +98,9 @@ def test_flip():
     config = make_config(dict(type=PAD, pad_mask=63), dict(type='mmdet.LoadAnnotations'))
     model = config.model.to_dict()
     apply_test_options(config, tta='flip')
-    assert config.model == dict(type='mmdet_centernet.CenterNetTTAModel', module=model,
-                                scales=(1.0, ), flip=True)
-    assert config.test_dataloader.dataset.pipeline == [
+    assert config.model == dict(
+        type='mmdet_centernet.CenterNetTTAModel', module=model, flip=True)
+    assert config.test_dataloader.dataset.pipeline == config.tta_pipeline == [
         dict(type='mmdet_centernet.LoadImage'),
         dict(type=PAD, pad_mask=63), dict(type='mmdet.LoadAnnotations'),
         dict(type='TestTimeAug', transforms=[[dict(type='mmdet.PackDetInputs')]])]
@@ -134,7 +137,8 @@ def test_flip_goes_with_any_sizing():
 def test_ms():
     config = Config.fromfile(VOC)
     apply_test_options(config, 'keep', 'ms')
-    assert tuple(config.model.scales) == SCALES
+    assert config.model.type == 'mmdet_centernet.CenterNetTTAModel'
+    assert config.test_dataloader.dataset.pipeline == config.tta_pipeline
     sizing, *others = config.test_dataloader.dataset.pipeline[1].transforms
     assert [each.scale for each in sizing] == list(SCALES)
     assert all(each.type == PAD for each in sizing)
@@ -144,15 +148,67 @@ def test_ms():
 def test_tta_model_of_the_config():
     nms = dict(type='nms', iou_threshold=0.3)
     config = make_config(dict(type=RESIZE, scale=2), tta_model=dict(
-        type='my.TTAModel', scales=[1, 1.5], flip=False, nms=nms))
+        type='my.TTAModel', flip=False, nms=nms))
     apply_test_options(config, tta='ms')
     assert config.model.type == 'my.TTAModel'
-    assert (config.model.scales, config.model.flip, config.model.nms) == ([1, 1.5], False, nms)
+    assert (config.model.flip, config.model.nms) == (False, nms)
     sizing = config.test_dataloader.dataset.pipeline[1].transforms[0]
-    assert [each.scale for each in sizing] == [2, 3]
-    config = make_config(dict(type=PAD), tta_model=dict(scales=[1, 1.5], flip=False))
+    assert [each.scale for each in sizing] == [2 * scale for scale in SCALES]
+    config = make_config(dict(type=PAD), tta_model=dict(flip=False, nms=nms))
     apply_test_options(config, tta='flip')
-    assert config.model.flip and tuple(config.model.scales) == (1.0, )
+    assert (config.model.flip, config.model.nms) == (True, nms)
+
+
+def tta_pipeline(*scales, kind=PAD, **options):
+    return [
+        dict(type='mmdet_centernet.LoadImage'),
+        dict(type='mmcv.TestTimeAug', transforms=[
+            [dict(type=kind, scale=scale, **options) for scale in scales],
+            [dict(type='mmdet.PackDetInputs')]])]
+
+
+def test_tta_of_the_config():
+    """What MMDetection's tools/test.py makes of the config."""
+    pipeline = tta_pipeline(1.0, 2.0)
+    config = make_config(dict(type=PAD), tta_model=dict(type='my.TTAModel', flip=False),
+                         tta_pipeline=pipeline)
+    model = config.model.to_dict()
+    apply_test_options(config, tta='config')
+    assert config.model == dict(type='my.TTAModel', flip=False, module=model)
+    assert config.test_dataloader.dataset.pipeline == pipeline
+    # Without a tta_model it is this package's.
+    config = make_config(dict(type=PAD), tta_pipeline=pipeline)
+    apply_test_options(config, tta='config')
+    assert config.model == dict(type='mmdet_centernet.CenterNetTTAModel', module=model)
+
+
+def test_tta_of_the_config_reaches_data_sets_within_data_sets():
+    config = make_config(dict(type=PAD), tta_pipeline=tta_pipeline(1.0))
+    inner = config.test_dataloader.dataset.to_dict()
+    config.test_dataloader.dataset = dict(
+        datasets=[dict(dataset=inner), copy.deepcopy(inner)])
+    apply_test_options(config, tta='config')
+    first, second = config.test_dataloader.dataset.datasets
+    assert first.dataset.pipeline == second.pipeline == tta_pipeline(1.0)
+    assert first.dataset.pipeline[1] is not second.pipeline[1]  # TestTimeAug changes its own
+
+
+@pytest.mark.parametrize('resolution, pipeline, expected', [
+    ('fix', tta_pipeline(0.5, 1.0), tta_pipeline(0.5, 1.0, kind=RESIZE, size=(512, 512))),
+    ('keep', tta_pipeline(0.5, 1.0), tta_pipeline(0.5, 1.0)),
+    ('keep', tta_pipeline(2, kind=RESIZE, pad_value=7),
+     tta_pipeline(2, pad_mask=31, pad_value=7)),
+    ('fix', [dict(type=PAD), dict(type='TestTimeAug', transforms=[[dict(type='Pack')]])],
+     [dict(type=RESIZE, size=(512, 512)),
+      dict(type='TestTimeAug', transforms=[[dict(type='Pack')]])])])
+def test_resolution_of_the_configs_tta(resolution, pipeline, expected):
+    config = make_config(dict(type=PAD), tta_pipeline=pipeline)
+    apply_test_options(config, resolution, 'config')
+    assert config.test_dataloader.dataset.pipeline == expected
+    # An unused one, which may size images in another way, is left alone.
+    config = make_config(dict(type=PAD), tta_pipeline=[dict(type='my.Sizing')])
+    apply_test_options(config, resolution)
+    assert config.tta_pipeline == [dict(type='my.Sizing')]
 
 
 def without(key):
@@ -161,9 +217,9 @@ def without(key):
     return config
 
 
-def with_head(kind):
+def with_head(kind, **options):
     config = make_config(dict(type=PAD))
-    config.model.bbox_head.type = kind
+    config.model.bbox_head = dict(type=kind, **options)
     return config
 
 
@@ -175,8 +231,14 @@ def with_head(kind):
      r"tta='ms' needs .* config's has 0 .*mmdet\.Resize"),
     (make_config(), dict(resolution='fix'), "resolution='fix' needs .* has 0"),
     (make_config(dict(type=PAD), dict(type=RESIZE)), dict(resolution='fix'), 'has 2'),
-    (make_config(dict(type=PAD), tta_model=dict(scales=[1, 0])), dict(tta='ms'), 'scales has 0'),
-    (make_config(dict(type=PAD), tta_model=dict(scales=[-1])), dict(tta='ms'), 'scales has -1'),
+    (make_config(dict(type=PAD)), dict(tta='config'), 'has no tta_pipeline: add one'),
+    (make_config(dict(type=PAD), tta_pipeline=[dict(type=PAD)]), dict(tta='config'),
+     'no tta_pipeline that ends in TestTimeAug'),
+    (make_config(dict(type=PAD), tta_pipeline=[dict(type='my.Sizing')]),
+     dict(resolution='fix', tta='config'), "resolution='fix' needs .* has 0"),
+    (with_head('mmdet_centernet.CenterNetMono3DHead'), dict(tta='ms'), "tta='ms' is not for 3D"),
+    (with_head('mmdet_centernet.CenterHead', properties=[dict(type='mmdet_centernet.Box'), dict(
+        type='mmdet_centernet.Boxes3D')]), dict(tta='ms'), "tta='ms' is not for 3D"),
     (with_head('mmdet.RetinaHead'), dict(tta='flip'), 'has mmdet.RetinaHead: test it without'),
     (with_head('mmdet.NoHead'), dict(tta='flip'), 'has mmdet.NoHead: test it without')])
 def test_what_cannot_be(config, options, words):
