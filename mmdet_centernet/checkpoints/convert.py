@@ -395,7 +395,7 @@ def _advice(
         return f'it fits {shorten(same, 4)}'
     if others:
         return f'it fits {shorten(others, 4)} with {_options(counts, others.values())}'
-    return 'none of the configs that ship fits it'
+    return "none of the package's configs fits it"
 
 
 def _counts(renamed: Mapping[str, Tensor]) -> dict[str, int]:

@@ -225,8 +225,8 @@ def test_networks_without_a_config(tool, tmp_path, capsys):
     torch.save(weights, tmp_path / 'theirs.pth')
     assert tool(TOOL, tmp_path / 'theirs.pth') == 0
     assert capsys.readouterr().out.endswith(
-        'heads 256 wide for heatmap, depth, dims, wh, offset, 3 classes; none of the configs that '
-        'ship fits it\n')
+        'heads 256 wide for heatmap, depth, dims, wh, offset, 3 classes; none of the '
+        "package's configs fits it\n")
 
 
 def test_other_numbers_of_classes_and_keypoints(tool, tmp_path, capsys):
