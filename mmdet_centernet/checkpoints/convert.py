@@ -289,7 +289,8 @@ def to_official(checkpoint: dict[str, Any], config: Config) -> dict[str, Any]:
         if len(names) == len(state):
             break
     else:
-        raise UserError(f'the original CenterNet cannot express this model: {_why_not(state)} '
+        reason = _why_not(state, model.bbox_head)
+        raise UserError(f'the original CenterNet cannot express this model: {reason} '
                         f'({architecture}); nothing was written')
     fault = _other_computation(model, source)
     if fault:
@@ -314,8 +315,12 @@ def _unused_projections(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for name, value in official.items() if name.count('.tree1.project.') == 1}
 
 
-def _why_not(state: Mapping[str, Tensor]) -> str:
+def _why_not(state: Mapping[str, Tensor], head: CenterHead) -> str:
     """Explain which part of a model has no counterpart in the original."""
+    named = official_branches(head).values()
+    others = [name for name in head.branches if name not in named]
+    if others:
+        return f'it does not have the branch {" or ".join(others)}'
     if any('.heatmap.3.' in name for name in state):
         return 'its head has batch norm'
     if any(name.startswith('neck.inputs.') for name in state):
@@ -390,7 +395,7 @@ def _advice(
         return f'it fits {shorten(same, 4)}'
     if others:
         return f'it fits {shorten(others, 4)} with {_options(counts, others.values())}'
-    return 'none of the configs that ship fits it'
+    return "none of the package's configs fits it"
 
 
 def _counts(renamed: Mapping[str, Tensor]) -> dict[str, int]:
