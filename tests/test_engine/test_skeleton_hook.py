@@ -178,8 +178,8 @@ def test_skeletons_that_agree_may_share_keypoints():
      "Keypoints(classes=['dog']) is [(0, 1)]: leave flip_pairs out of the model"),
     (dict(num_keypoints=4), MIXED,
      "the classes of the data set have different numbers of keypoints, {'figure': 3, 'dog': 4}, "
-     'but model.bbox_head predicts 4 for all: compose mmdet_centernet.CenterHead with Keypoints '
-     'for each skeleton, which have classes and names of their own'),
+     'but model.bbox_head predicts the same number for all: compose mmdet_centernet.CenterHead '
+     'with Keypoints for each skeleton, which have classes and names of their own'),
     (dict(num_keypoints=3, classes=['figure', 'dog']),
      mixed_meta(figure=HANDS, dog=dict(HANDS, flip_pairs=[])),
      "different pairs of left and right keypoints, {'figure': [(1, 2)], 'dog': []}, but "

@@ -138,7 +138,7 @@ class Keypoints(Property):
         if pairs is None or self.flip_pairs is None or are_same_pairs(pairs, self.flip_pairs):
             return
         ours = [tuple(pair) for pair in self.flip_pairs]
-        setting = f'flip_pairs of {self._title} is {ours}: leave flip_pairs out of the model'
+        setting = f'{self._title}.flip_pairs is {ours}: leave flip_pairs out of the model'
         raise UserError(
             f'the data set has the pairs of left and right keypoints {pairs}, but ' + (
                 setting if self._gives_pairs else
