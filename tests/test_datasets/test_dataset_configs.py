@@ -16,8 +16,9 @@ from mmdet_centernet.inference.overrides import apply_test_options
 from mmdet_centernet.ops.affine import invert_warp, warp_boxes
 
 CONFIGS = Path(__file__).parents[2] / 'configs/_base_/datasets'
-NAMES = ['coco_detection', 'coco_detection_pad127', 'coco_detection_stretch512', 'official_coco',
-         'voc0712', 'voc0712_512', 'voc0712_stretch512', 'tree_crowns']
+NAMES = ['coco_detection', 'coco_detection_pad127', '../../bubbliiiing/hourglass_coco',
+         '../../official/ctdet_coco_resdcn18', 'voc0712', 'voc0712_512',
+         '../../bubbliiiing/resnet50_voc', 'tree_crowns']
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +104,8 @@ def evaluate(dataset, evaluator, spoil=0.):
     return evaluator.evaluate(len(dataset))
 
 
-@pytest.mark.parametrize('name', ['voc0712', 'voc0712_512', 'voc0712_stretch512'])
+@pytest.mark.parametrize(
+    'name', ['voc0712', 'voc0712_512', '../../bubbliiiing/resnet50_voc'])
 def test_voc_with_both_metrics(voc, name):
     config = Config.fromfile(CONFIGS / f'{name}.py')
     dataset = DATASETS.build(dict(config.test_dataloader.dataset, data_root=str(voc)))
@@ -141,7 +143,7 @@ def test_voc_at_every_test_scale(voc, resolution):
 
 
 def test_stretching_is_pillows(voc):
-    config = Config.fromfile(CONFIGS / 'voc0712_stretch512.py')
+    config = Config.fromfile(CONFIGS.parents[1] / 'bubbliiiing/resnet50_voc.py')
     dataset = DATASETS.build(dict(config.test_dataloader.dataset, data_root=str(voc)))
     image = np.random.default_rng(0).integers(0, 256, (333, 217, 3), dtype=np.uint8)
     file = voc / 'VOC2007/JPEGImages/000002.jpg'

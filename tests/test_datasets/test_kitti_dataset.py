@@ -289,7 +289,7 @@ def test_progress_is_logged_on_slow_disks(build, said, monkeypatch):
 
 
 @pytest.mark.parametrize('name, folder', [
-    ('kitti_3dop', 'ImageSets_3dop'), ('kitti_sub', 'ImageSets_subcnn')])
+    ('kitti_3dop', 'ImageSets_3dop'), ('../../official/ddd_sub', 'ImageSets_subcnn')])
 def test_the_configs_read_kitti(build, tmp_path, name, folder):
     init_default_scope('mmdet')
     build({'000001': LINES, '000002': LINES})

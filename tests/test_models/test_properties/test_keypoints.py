@@ -502,7 +502,7 @@ def test_compare_pairs_refuses_other_pairs():
         learned.compare_pairs(dict(classes=NAMES, skeletons=dict(
             MIXED['skeletons'], person=skeleton(KEYPOINTS, [(3, 4)]))))
     given = person(flip_pairs=[(1, 2)])
-    with pytest.raises(UserError, match=r"flip_pairs of Keypoints\(classes=\['person'\]\) is"):
+    with pytest.raises(UserError, match=r"Keypoints\(classes=\['person'\]\).flip_pairs is"):
         given.compare_pairs(dict(classes=NAMES, skeletons=dict(
             person=skeleton(KEYPOINTS, [(3, 4)]))))
 
