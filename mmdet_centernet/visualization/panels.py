@@ -1,8 +1,11 @@
 """Panels that show what a detector saw: ground truth, predictions, the centre heat map."""
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -10,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
 
 from mmdet_centernet.ops.boxes_numpy import box_overlaps
 from mmdet_centernet.ops.matching import match_by_class
@@ -38,7 +42,7 @@ class Triptych:
 
     _HEAD, _FOOT, _GAP = 0.62, 0.42, 0.08  # inches
 
-    def __init__(self, image_shape, title):
+    def __init__(self, image_shape: tuple[int, ...], title: str) -> None:
         height, width = image_shape
         panel = np.array([width, height]) * _PANEL_PIXELS / width / _DPI  # inches
         self._extent = (0, width, height, 0)
@@ -51,7 +55,7 @@ class Triptych:
             title, fontsize=11, fontweight='bold', x=self._GAP / self._size[0], ha='left',
             y=1 - 0.09 / self._size[1], va='top')
 
-    def add(self, column, image, caption):
+    def add(self, column: int, image: NDArray[np.uint8], caption: str) -> Axes:
         """Put a photo [H, W, 3] into column 0, 1 or 2.
 
         Returns:
@@ -66,7 +70,13 @@ class Triptych:
         axes.set_title(caption, fontsize=10, pad=4, loc='left')
         return axes
 
-    def add_truth(self, image, truth, matches, noun):
+    def add_truth(
+        self,
+        image: NDArray[np.uint8],
+        truth: Mapping[str, NDArray[Any]],
+        matches: NDArray[np.int64],
+        noun: str,
+    ) -> Axes:
         """Put the photo with its ground-truth boxes into the first column.
 
         Args:
@@ -84,7 +94,16 @@ class Triptych:
         legend(axes, [(TRUTH, 'found'), (MISSED, 'missed')])
         return axes
 
-    def add_predictions(self, image, pred, truth, matches, noun, criterion, class_names):
+    def add_predictions(
+        self,
+        image: NDArray[np.uint8],
+        pred: Mapping[str, NDArray[Any]],
+        truth: Mapping[str, NDArray[Any]],
+        matches: NDArray[np.int64],
+        noun: str,
+        criterion: str,
+        class_names: Sequence[str],
+    ) -> Axes:
         """Put the photo with its predicted boxes into the second column.
 
         Args:
@@ -110,7 +129,7 @@ class Triptych:
         legend(axes, [(FOUND, f'right ({criterion})'), (WRONG, 'wrong')])
         return axes
 
-    def add_center_heatmap(self, image, heatmap):
+    def add_center_heatmap(self, image: NDArray[np.uint8], heatmap: NDArray[Any]) -> None:
         """Put a heat map [H, W] of centres over the photo into the last column."""
         top = top_of(heatmap)
         axes = self.add(2, heatmap_overlay(image, heatmap, top), 'Centre heat map')
@@ -124,7 +143,14 @@ class Triptych:
                  transform=bar.transAxes)
 
 
-def detection_panel(image, truth, pred, heatmap, title='', class_names=()):
+def detection_panel(
+    image: NDArray[np.uint8],
+    truth: Mapping[str, NDArray[Any]],
+    pred: Mapping[str, NDArray[Any]],
+    heatmap: NDArray[Any],
+    title: str = '',
+    class_names: Sequence[str] = (),
+) -> Figure:
     """Draw [ground truth | predictions | heat map] of one photo.
 
     Args:
@@ -148,7 +174,7 @@ def detection_panel(image, truth, pred, heatmap, title='', class_names=()):
     return panels.figure
 
 
-def label_of(score, label, class_names):
+def label_of(score: float, label: int, class_names: Sequence[str]) -> str:
     """What is written at a predicted box: the score, after the class if there are several.
 
     Args:
@@ -163,8 +189,15 @@ def label_of(score, label, class_names):
     return f'{class_names[label]} {text}' if len(class_names) > 1 else text
 
 
-def draw_boxes(axes, bboxes, colors, points_per_pixel, texts=None, line_width=None,
-               text_sizes=(0, 7.5)):
+def draw_boxes(
+    axes: Axes,
+    bboxes: NDArray[Any],
+    colors: Sequence[Any] | NDArray[Any],
+    points_per_pixel: float,
+    texts: Sequence[str] | None = None,
+    line_width: float | None = None,
+    text_sizes: tuple[float, float] = (0, 7.5),
+) -> None:
     """Draw boxes, with texts where there is room for them.
 
     Args:
@@ -198,7 +231,7 @@ def draw_boxes(axes, bboxes, colors, points_per_pixel, texts=None, line_width=No
                           path_effects=[withStroke(linewidth=1.2, foreground='#102018')])
 
 
-def legend(axes, entries, rows=1):
+def legend(axes: Axes, entries: Sequence[tuple[Any, str]], rows: int = 1) -> None:
     """Coloured names below a panel.
 
     Args:
@@ -215,7 +248,7 @@ def legend(axes, entries, rows=1):
         columnspacing=1.4, labelspacing=0.25)
 
 
-def save_figure(figure, path):
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure whole or not at all; its folder is made.
 
     Args:

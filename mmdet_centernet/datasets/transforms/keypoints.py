@@ -1,4 +1,6 @@
 """Keypoints of objects into a sample."""
+from typing import Any
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 
@@ -21,7 +23,7 @@ class LoadKeypoints(BaseTransform):
         UserError: if the data set gives no joints.
     """
 
-    def transform(self, results):
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         if 'instances' not in results:
             return results
         if 'flip_indices' not in results:
@@ -38,5 +40,5 @@ class LoadKeypoints(BaseTransform):
         results['keypoints_homography'] = results.get('homography_matrix')
         return results
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f'{type(self).__name__}()'
