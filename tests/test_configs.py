@@ -21,7 +21,7 @@ from mmdet_centernet.models.test_time_augs.centernet_tta import SOFT_NMS
 PROMISED = {
     'centernet_r18_dcn_140e_coco', 'centernet_r18_140e_coco', 'centernet_r18_dcn_70e_voc0712',
     'centernet_r18_dcn_ema_140e_coco', 'centernet_lite0_140e_coco',
-    'centernet_lite0_tree_crowns', 'centernet_r18_dcn_tree_crowns',
+    'centernet_lite0_tree_crowns', 'centernet_r18_dcn_tree_crowns', 'centernet_lite0_attributes',
     'centernet_r50_dcn_140e_coco', 'centernet_r101_dcn_140e_coco', 'centernet_dla34_140e_coco',
     'centernet_dla34_230e_coco', 'centernet_hg104_50e_coco', 'centernet_r50_dlaup_140e_coco',
     'centernet_r50_dcn_100e_voc0712', 'official/ctdet_coco_res18',
@@ -85,7 +85,9 @@ def test_model_builds(path):
     cfg = Config.fromfile(path)
     model, outputs = built(cfg)
     assert len(outputs) == cfg.model.bbox_head.get('num_stacks', 1)
-    channels = dict(heatmap=model.bbox_head.num_classes, wh=2, offset=2)
+    channels = dict(heatmap=model.bbox_head.num_classes, wh=2, offset=2, **{
+        f'attribute_{each.name}': each.get('num_classes', 1)
+        for each in cfg.model.bbox_head.get('properties', ())})
     if path in POSE:
         count = model.bbox_head.find_property(Keypoints).num_keypoints
         channels.update(

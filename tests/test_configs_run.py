@@ -43,14 +43,14 @@ def write_images(folder, names):
         cv2.imwrite(str(folder / name), image)
 
 
-def write_coco(root, classes, splits, joints=()):
+def write_coco(root, classes, splits, joints=(), **annotation):
     x1, y1, x2, y2 = BOX
     names = ['000000000001.jpg', '000000000002.jpg']
     (root / 'annotations').mkdir(parents=True, exist_ok=True)
-    category, annotation = {}, {}
+    category = {}
     if joints:
         category = dict(keypoints=list(joints), skeleton=[[1, 2]])
-        annotation = dict(num_keypoints=len(joints), keypoints=[
+        annotation.update(num_keypoints=len(joints), keypoints=[
             value for i in range(len(joints)) for value in (x1 + 2 * i, y1 + 2 * i, 2)])
     for ann_file, folder in splits:
         write_images(root / folder, names)
@@ -109,6 +109,9 @@ def project_data(tmp_path_factory):
         ('train.json', 'train'), ('val.json', 'val'), ('test.json', 'test')))
     write_coco(root / 'data/figures', ['figure'], (('train.json', 'train'), ('val.json', 'val')), (
         'head', 'neck', 'hip', 'left_hand', 'right_hand', 'left_foot', 'right_foot'))
+    write_coco(root / 'data/fruit', ['apple', 'pear'], (
+        ('train.json', 'train'), ('val.json', 'val')),
+        attributes=dict(ripeness='ripe', defects='hole', weight=142.5))
     write_voc(root / 'data/VOCdevkit')
     write_kitti(root / 'data/kitti', ['ImageSets_3dop', 'ImageSets_subcnn'])
     write_kitti(root / 'data/road_scenes', ['ImageSets'])
