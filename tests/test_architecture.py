@@ -242,6 +242,16 @@ def test_the_package_imports_neither_tools_nor_tests():
     assert not faults, '\n'.join(faults)
 
 
+def test_test_modules_do_not_import_each_other():
+    """They share tests/helpers and tests/reference."""
+    modules = {path.stem for path in SOURCES
+               if path.is_relative_to(ROOT / 'tests') and path.stem.startswith('test_')}
+    faults = [f'{path.relative_to(ROOT)} imports {name}' for path in SOURCES
+              if path.is_relative_to(ROOT / 'tests') for name in sorted(imports_of(path))
+              if set(name.split('.')) & modules]
+    assert not faults, '\n'.join(faults)
+
+
 def test_references_do_not_import_the_package():
     """A reference that calls the code under test would share its errors."""
     folder = ROOT / 'tests/reference'
