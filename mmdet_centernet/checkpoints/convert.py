@@ -1,6 +1,7 @@
 """Conversion of the checkpoints of other CenterNets to this package's, and back."""
 import copy
 import os
+import re
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -49,9 +50,9 @@ UNUSED = 'official_unused'
 SKELETON_KEYS = (
     'num_keypoints', 'keypoint_id2name', 'keypoint_name2id', 'flip_pairs', 'flip_indices',
     'keypoint_colors', 'skeleton_links', 'skeleton_link_colors', 'sigmas', 'skeletons')
-# Names of our heads' branches, and of the heatmap's, which every CenterNet has.
+# Prefix of our heads' branches, and a parameter of the heatmap, which every CenterNet has.
 _BRANCHES = 'bbox_head.stacks.'
-_HEATMAP = f'{_BRANCHES}0.heatmap.'
+_HEATMAP = f'{_BRANCHES}0.heatmap.0.weight'
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -62,7 +63,8 @@ class Source:
 
     Attributes:
         title (str): Description for the user.
-        prefixes (tuple[str, ...]): Prefixes of parameter names, all of which occur.
+        prefixes (tuple[str, ...]): Prefixes of parameter names, all of which occur in addition
+            to that of the heatmap.
         make_table (Callable, optional): One of the tables in
             :mod:`mmdet_centernet.checkpoints.parameter_names`; None if the names are ours.
         is_original (bool): ``--to official`` writes this kind.
@@ -92,20 +94,19 @@ class Source:
         return self.make_table(branches) if self.make_table else NameTable([('<*>', '<*>')])
 
     def recognizes(self, names: Collection[str]) -> bool:
-        """Return True if the names have the prefixes and include those of a heatmap."""
-        if not all(any(name.startswith(start) for name in names) for start in self.prefixes):
-            return False
-        if self.make_table is None:
-            return True
-        table = self.table()
-        return any((table.to_ours(name) or '').startswith(_HEATMAP) for name in names)
+        """Return True if the names have all prefixes."""
+        heatmap = self.table().to_theirs(_HEATMAP)
+        assert heatmap is not None  # every table has the heatmap
+        # The heatmap's name is followed by the number of a stack or a layer.
+        prefixes = (*self.prefixes, re.split(r'\d', heatmap)[0])
+        return all(any(name.startswith(start) for name in names) for start in prefixes)
 
 
-_OURS = Source("this package's own CenterNet", (_BRANCHES, ))
+_OURS = Source("this package's own CenterNet", ())
 # Another kind is one more entry; the first that recognizes the file is used.
 SOURCES = (
     _OURS,
-    Source("MMDetection's CenterNet", ('bbox_head.', ), mmdetection_table, bgr=False),
+    Source("MMDetection's CenterNet", (), mmdetection_table, bgr=False),
     Source("bubbliiiing's CenterNet (ResNet-50)", ('decoder.deconv_layers.', ),
            bubbliiiing_table, bgr=True, resnet_style='caffe'),
     Source('the original CenterNet (ResNet)', ('layer1.', 'deconv_layers.'), resnet_table,

@@ -22,7 +22,7 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
     """MMDetection's ``CocoDataset`` that says what is wrong with an annotation file.
 
     It takes the same options and gives the same samples. An annotation that cannot be used
-    (a box that is no four finite numbers, of zero or negative size, under 1 px, outside its
+    (a box that is not four finite numbers, of zero or negative size, under 1 px, outside its
     image, of no area; of an unknown image or category; marked ``ignore``) is left out as
     there, but counted by reason in one log line that names the first few. What would ruin
     the whole training stops it with a sentence: an unreadable file, images or categories
@@ -125,7 +125,7 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
             odd = [index for index, item in enumerate(content[key])
                    if not isinstance(item, dict)]
             if odd:
-                raise UserError(f'{key}[{odd[0]}] of {self.ann_file} is no JSON object')
+                raise UserError(f'{key}[{odd[0]}] of {self.ann_file} is not a JSON object')
         if not content['images']:
             raise UserError(f'annotation file {self.ann_file} lists no image at all')
         checked: dict[str, Any] = content
@@ -173,7 +173,7 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
         if not used:
             raise UserError(
                 f'the categories are {where}, but metainfo.classes are {given}: none agrees, so '
-                f'nothing would be learnt; set metainfo=dict(classes={list_names(in_file)}) in '
+                f'nothing would be learned; set metainfo=dict(classes={list_names(in_file)}) in '
                 f'each data set and num_classes={len(in_file)} in the model\'s bbox_head')
         twice = sorted({name for name in used if used.count(name) > 1})
         if twice:

@@ -76,7 +76,7 @@ class FasterModelHook(Hook):
 
 
 class _Readers(TorchFunctionMode):
-    """Watches a forward pass: who reads what the convolutions of a model put out.
+    """Observer of a forward pass: which layers read the outputs of a model's convolutions.
 
     Attributes:
         of (dict[nn.Module, set]): per convolution the batch norms that read its output, None

@@ -83,7 +83,7 @@ class CenterNetLocalVisualizer(DetLocalVisualizer):
                 ``attribute_<name>``), all in pixels of the image; ``pred_fields`` (``heatmaps``
                 [K, H', W'] with the metainfo ``stride``), which need the sample's
                 ``homography_matrix``.
-            draw_gt, draw_pred (bool): Leave out ground truth or predictions and heat maps.
+            draw_gt, draw_pred (bool): Draw ground truth; draw predictions and heatmaps.
             show (bool): Show a window.
             wait_time (float): How long, seconds; 0 waits for a key.
             out_file (str, optional): Written instead of handing the picture to the backends.
@@ -91,7 +91,7 @@ class CenterNetLocalVisualizer(DetLocalVisualizer):
             step (int): For the backends.
 
         Raises:
-            UserError: If there are heat maps, but nothing says where they belong.
+            UserError: If there are heatmaps, but no ``homography_matrix``.
         """
         image = image.clip(0, 255).astype(np.uint8)
         panels = []
@@ -147,7 +147,7 @@ class CenterNetLocalVisualizer(DetLocalVisualizer):
     def _texts(
         self, instances: InstanceData, attributes: Mapping[str, Attribute]
     ) -> list[str] | None:
-        """What is written into each box: class, score and attributes; None if nothing is."""
+        """Format the text in each box: class, score and attributes; None without any."""
         classes = self.dataset_meta.get('classes') or ()
         labels, predicted = instances.labels.tolist(), 'scores' in instances
         if predicted:
@@ -171,7 +171,7 @@ class CenterNetLocalVisualizer(DetLocalVisualizer):
         heatmaps = data_sample.pred_fields.heatmaps.float().numpy()
         homography = data_sample.metainfo.get('homography_matrix')
         if homography is None:
-            raise UserError('heat maps cannot be laid over the image, because the data sample has '
+            raise UserError('heatmaps cannot be drawn over the image, because the data sample has '
                             'no homography_matrix: let the test pipeline end in '
                             'mmdet_centernet.PackInputs')
         return joints_overlay(image, heatmap_to_image(

@@ -1,4 +1,4 @@
-"""Panels that show what a detector saw: ground truth, predictions, the centre heat map."""
+"""Panels of ground truth, predictions and the center heatmap, side by side."""
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from mmdet_centernet.ops.matching import match_by_class
 from mmdet_centernet.visualization.attributes import score_text
 from mmdet_centernet.visualization.heatmaps import HEAT, heatmap_overlay, top_of
 
-# Okabe and Ito's colours, which the colour-blind can tell apart.
+# Okabe and Ito's colors, which color-blind people can distinguish.
 FOUND, WRONG, MISSED = '#2fd6a3', '#ff8c1a', '#ff4fa3'
 TRUTH = '#ffe14d'
 _PANEL_PIXELS = 620  # width of one photo in the picture
@@ -130,16 +130,16 @@ class Triptych:
         return axes
 
     def add_center_heatmap(self, image: NDArray[np.uint8], heatmap: NDArray[Any]) -> None:
-        """Put a heat map [H, W] of centres over the photo into the last column."""
+        """Overlay the photo with a center heatmap [H, W] in the last column."""
         top = top_of(heatmap)
-        axes = self.add(2, heatmap_overlay(image, heatmap, top), 'Centre heat map')
+        axes = self.add(2, heatmap_overlay(image, heatmap, top), 'Center heatmap')
         bar = self.figure.add_axes((
             axes.get_position().x0, (self._FOOT - 0.17) / self._size[1],
             self._panel[0] * 0.45 / self._size[0], 0.09 / self._size[1]))
         self.figure.colorbar(ScalarMappable(Normalize(0, top), HEAT), cax=bar,
                              orientation='horizontal', ticks=(0, top / 2, top))
         bar.tick_params(labelsize=7, length=2, pad=1)
-        bar.text(1.1, 0.5, "probability of an object's centre", fontsize=8, va='center',
+        bar.text(1.1, 0.5, "probability of an object's center", fontsize=8, va='center',
                  transform=bar.transAxes)
 
 
@@ -151,13 +151,13 @@ def detection_panel(
     title: str = '',
     class_names: Sequence[str] = (),
 ) -> Figure:
-    """Draw [ground truth | predictions | heat map] of one photo.
+    """Draw [ground truth | predictions | heatmap] of one photo.
 
     Args:
         image (ndarray[H, W, 3]): uint8 RGB.
         truth (dict): ``bboxes`` ndarray[M, 4] xyxy, ``labels`` ndarray[M].
         pred (dict): ``bboxes`` ndarray[N, 4], ``labels`` [N], ``scores`` [N], best first.
-        heatmap (ndarray[H, W]): Probability that an object's centre lies here, in the
+        heatmap (ndarray[H, W]): Probability of an object's center at each pixel, in the
             image's frame (:func:`heatmap_to_image`).
         title (str): Above the panel.
         class_names (Sequence[str]): Drawn beside the score if there is more than one class.
@@ -175,7 +175,7 @@ def detection_panel(
 
 
 def label_of(score: float, label: int, class_names: Sequence[str]) -> str:
-    """What is written at a predicted box: the score, after the class if there are several.
+    """Format the label of a predicted box: the score, after the class if there are several.
 
     Args:
         score (float): In [0, 1].
@@ -232,11 +232,11 @@ def draw_boxes(
 
 
 def legend(axes: Axes, entries: Sequence[tuple[Any, str]], rows: int = 1) -> None:
-    """Coloured names below a panel.
+    """Draw colored names below a panel.
 
     Args:
         axes (Axes): Of the panel.
-        entries (list[tuple]): Colour and name of each.
+        entries (list[tuple]): Color and name of each.
         rows (int): One or two.
     """
     outline = withStroke(linewidth=3.8, foreground='#606060')

@@ -123,7 +123,7 @@ def pose_panel(
         panels.add_center_heatmap(image, heat)
         return panels.figure
     axes = panels.add(2, joints_overlay(image, heat),
-                      f'Joint heat maps (full colour: probability {top_of(heat[..., 0]):.1f})')
+                      f'Keypoint heatmaps (full color: probability {top_of(heat[..., 0]):.1f})')
     names = meta.get('keypoint_id2name', {})
     if len(names) == num_keypoints <= _MOST_NAMES:
         colors = PoseStyle.of(meta, num_keypoints).joint_colors

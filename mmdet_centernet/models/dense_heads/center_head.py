@@ -131,7 +131,7 @@ class CenterHead(BaseDenseHead):
 
     @property
     def image_inputs(self) -> dict[str, str]:
-        """What images need besides pixels, such as ``cam2img``, and where it comes from."""
+        """Inputs besides the pixels of an image, such as ``cam2img``, and their sources."""
         return {name: source for each in self.properties
                 for name, source in each.image_inputs.items()}
 
