@@ -45,13 +45,7 @@ NOT_SWEPT = frozenset([
     'docs/recipes.md',
     'docs/training.md',
     'docs/weights.md',
-    'tools/analysis_tools/eval_kitti.py',
-    'tools/benchmark/own.py',
-    'tools/benchmark/pipelines.py',
-    'tools/benchmark/rows.py',
     'tools/demo_data/figures.py',
-    'tools/demo_data/road_scenes.py',
-    'tools/demo_data/tree_crowns.py',
 ])
 
 
