@@ -32,11 +32,12 @@ PROMISED = {
     'official/ctdet_pascal_resdcn101_384', 'official/ctdet_pascal_resdcn101_512',
     'bubbliiiing/resnet50_voc', 'bubbliiiing/hourglass_coco', 'centernet_pose_dla34_140e_coco',
     'centernet_pose_r50_dlaup_140e_coco', 'centernet_pose_lite0_140e_coco',
-    'centernet_pose_lite0_figures',
+    'centernet_pose_lite0_figures', 'centernet_lite0_mixed',
     *(f'official/multi_pose_{net}_{length}' for net in ('dla', 'hg') for length in ('1x', '3x')),
     'centernet_mono3d_dla34_70e_kitti', 'centernet_mono3d_lite0_70e_kitti',
     'centernet_mono3d_lite0_road_scenes', 'official/ddd_3dop', 'official/ddd_sub'}
-POSE = [path for path in FINAL if 'pose' in path.stem]
+MIXED = CONFIGS / 'centernet_lite0_mixed.py'  # composed: some classes have keypoints
+POSE = [path for path in FINAL if 'pose' in path.stem or path == MIXED]
 MONO3D = [path for path in FINAL if 'mono3d' in path.stem or 'ddd' in path.stem]
 # What mmengine reads from a config: the Runner's arguments, the config machinery's own, and
 # what tools read.
@@ -85,13 +86,17 @@ def test_model_builds(path):
     cfg = Config.fromfile(path)
     model, outputs = built(cfg)
     assert len(outputs) == cfg.model.bbox_head.get('num_stacks', 1)
+    properties = cfg.model.bbox_head.get('properties', ())
+    counts = {each.get('name', 'keypoint'): each.num_keypoints for each in properties
+              if each.type == 'mmdet_centernet.Keypoints'}
+    if path in POSE and path != MIXED:
+        counts = dict(keypoint=model.bbox_head.find_property(Keypoints).num_keypoints)
     channels = dict(heatmap=model.bbox_head.num_classes, wh=2, offset=2, **{
-        f'attribute_{each.name}': each.get('num_classes', 1)
-        for each in cfg.model.bbox_head.get('properties', ())})
-    if path in POSE:
-        count = model.bbox_head.find_property(Keypoints).num_keypoints
-        channels.update(
-            keypoint_displacement=2 * count, keypoint_heatmap=count, keypoint_offset=2)
+        f'attribute_{each.name}': each.get('num_classes', 1) for each in properties
+        if each.type == 'mmdet_centernet.Attribute'})
+    for name, count in counts.items():
+        channels.update({f'{name}_displacement': 2 * count, f'{name}_heatmap': count,
+                         f'{name}_offset': 2})
     if path in MONO3D:
         channels.update(depth=1, dims=3, orientation=8)
         if cfg.model.bbox_head.get('with_location_offset'):
@@ -428,11 +433,15 @@ def test_pose_configs_load_measure_and_draw_keypoints():
             'LoadImage', 'LoadAnnotations', 'LoadKeypoints', 'CenterAffine'], path
         assert test[2:] == ['LoadAnnotations', 'LoadKeypoints', 'PackPoseInputs'], path
         assert train[-1] == 'PackPoseInputs', path
-        evaluator = cfg.test_evaluator
-        assert evaluator.type == 'mmdet_centernet.CocoKeypointMetric', path
-        assert evaluator.metric == ['keypoints', 'bbox'], path
-        assert evaluator.ann_file == (
-            cfg.data_root + cfg.test_dataloader.dataset.ann_file), path
+        evaluators = cfg.test_evaluator if path == MIXED else [cfg.test_evaluator]
+        assert evaluators[0].type == 'mmdet_centernet.CocoKeypointMetric', path
+        if path == MIXED:  # the boxes of all classes by MMDetection's metric
+            assert [each.type for each in evaluators[1:]] == ['mmdet.CocoMetric']
+        else:
+            assert evaluators[0].metric == ['keypoints', 'bbox'], path
+        for evaluator in evaluators:
+            assert evaluator.ann_file == (
+                cfg.data_root + cfg.test_dataloader.dataset.ann_file), path
         assert cfg.visualizer.type == 'mmdet_centernet.PoseLocalVisualizer', path
 
 
