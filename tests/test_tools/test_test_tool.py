@@ -8,7 +8,7 @@ import numpy as np
 import pose_project
 import pytest
 import torch
-from tiny_project import HEIGHT, WIDTH, write_config, write_data
+from tiny_project import HEIGHT, WIDTH, load_tool, write_config, write_data
 
 from mmdet_centernet.checkpoints.read import read_checkpoint
 
@@ -58,6 +58,33 @@ def test_resolution_and_test_time_augmentation(tool, trained, tmp_path, capsys, 
         assert not torch.equal(asked, plain)
 
 
+@pytest.mark.parametrize('arguments, tta', [
+    (['CONFIG.py', 'FILE.pth'], None), (['CONFIG.py', 'FILE.pth', '--tta'], 'config'),
+    (['CONFIG.py', '--tta', 'FILE.pth'], 'config'), (['--tta', 'CONFIG.py', 'FILE.pth'], 'config'),
+    (['CONFIG.py', 'FILE.pth', '--tta', '--optimize'], 'config'),
+    (['CONFIG.py', 'FILE.pth', '--tta', 'flip'], 'flip'),
+    (['--tta', 'ms', 'CONFIG.py', 'work_dirs/file'], 'ms'),
+    (['--tta=ms', 'CONFIG.py', 'FILE.pth'], 'ms')], ids=' '.join)
+def test_tta_is_a_flag_or_has_a_value(arguments, tta):
+    args = load_tool('test.py').parse_args(arguments)
+    assert args.tta == tta
+    assert args.config == 'CONFIG.py' and args.checkpoint in ('FILE.pth', 'work_dirs/file')
+
+
+def test_an_unknown_tta_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        load_tool('test.py').parse_args(['CONFIG.py', 'FILE.pth', '--tta', 'flop'])
+    assert "invalid choice: 'flop'" in capsys.readouterr().err
+
+
+def test_a_config_without_a_tta_pipeline_says_so(tool, trained, tmp_path, capsys):
+    config, work = trained
+    assert tool('test.py', config, work / 'epoch_2.pth', '--tta', '--work-dir',
+                tmp_path / 'work') == 1
+    assert 'has no tta_pipeline: add one' in last_error(capsys)
+    assert not (tmp_path / 'work').exists()
+
+
 def test_test_time_augmentation_checks_the_checkpoint_and_the_classes(
         tool, trained, tmp_path, capsys):
     config, work = trained
@@ -81,7 +108,8 @@ def test_options_that_cannot_be_combined_are_refused_before_writing(
     for extra, tta, words in (
             ("model['bbox_head']['type'] = 'mmdet.CenterNetHead'\n", 'flip',
              'has mmdet.CenterNetHead: test it without'),
-            ('tta_model = dict(scales=(0.5, 0))\n', 'ms', 'scales has 0'),
+            ("tta_pipeline = [dict(type='mmdet_centernet.LoadImage')]\n", 'config',
+             'has no tta_pipeline that ends in TestTimeAug'),
             ("test_dataloader['dataset']['pipeline'].pop(1)\n", 'ms', 'needs a test pipeline')):
         other = tmp_path / 'cannot.py'
         other.write_text(config.read_text() + extra)
