@@ -118,7 +118,9 @@ class CocoPoseDataset(CocoDataset):
                 if key not in (metainfo or {}):
                     loaded.pop(key, None)
             loaded.pop('skeletons', None)
-        if skeletons:
+        # The file may have keypoints of further classes, unless it has been read before.
+        parsed = any('num_keypoints' in each for each in theirs.values())
+        if skeletons and (parsed or len(skeletons) == len(classes)):
             loaded.update(merge_skeletons(list(skeletons.values())), skeletons=skeletons)
         for key in ('keypoint_info', 'skeleton_info'):
             loaded.pop(key, None)
@@ -141,6 +143,8 @@ class CocoPoseDataset(CocoDataset):
             elif not annotations:
                 # COCO's test files have neither names nor annotations.
                 known = self._metainfo.get('skeletons', {}).get(name)
+                if known is None and 'keypoint_info' in given:
+                    known = parse_skeleton(**given)
                 if self.test_mode and known:
                     skeletons[name], usable = known, True
                 continue

@@ -107,7 +107,9 @@ def pose_panel(
     matches = match_by_class(likeness, pred['labels'], truth['labels'])
     panels = Triptych(image.shape[:2], title)
     names = meta.get('classes') or ()
-    noun = 'poses' if all(name in meta.get('skeletons', names) for name in names) else 'objects'
+    noun = 'poses'
+    if not all(name in meta.get('skeletons', names) for name in names):  # some are plain boxes
+        noun, criterion = 'objects', criterion.replace('OKS', 'OKS or IoU')
 
     axes = panels.add_truth(image, truth, matches, noun)
     visible = truth['keypoints_visible']

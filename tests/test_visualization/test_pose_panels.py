@@ -194,6 +194,8 @@ def test_each_class_is_compared_and_drawn_by_its_own_skeleton():
     figure = panel(people, pred, MIXED_META, kpt_thr=0.)
     captions, first, second = captions_and_box_colors(figure)
     assert captions[:2] == ['Ground truth: 3 objects', 'Predictions: 3 objects, 2 right, 1 missed']
+    legend = figure.axes[1].get_legend().get_texts()
+    assert legend[0].get_text() == 'right (OKS or IoU ≥ 0.5)'
     assert first == [TRUTH, TRUTH, MISSED] and second == [FOUND, FOUND, WRONG]
     at = rendered(figure)
     for column, move in ((0, 0 * shift), (1, shift)):
