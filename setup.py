@@ -73,6 +73,7 @@ setup(
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    package_data={PACKAGE: ['py.typed']},
     python_requires='>=3.10,<3.14',
     install_requires=read_requirements('runtime'),
     extras_require={**EXTRAS, 'all': sorted(sum(EXTRAS.values(), []))},

@@ -1,6 +1,6 @@
-# An example for your own data: boxes whose objects have named attributes (docs/attributes.md).
-# Images in data/fruit/{train,val}/, boxes in COCO's format in data/fruit/annotations/, where each
-# annotation may have a dictionary "attributes", as CVAT writes it:
+# An example for data of your own: boxes whose objects have named attributes (docs/attributes.md).
+# Images in data/fruit/{train,val}/, boxes in COCO's format in data/fruit/annotations/. Annotations
+# may have a dictionary "attributes", as CVAT writes it:
 #   {"ripeness": "ripe", "defects": ["hole"], "weight": 142.5}
 # Recipe of centernet_lite0_tree_crowns.py, which learns from few images on a CPU.
 _base_ = [
@@ -11,31 +11,30 @@ _base_ = [
 ]
 
 data_root = 'data/fruit/'
-classes = ('apple', 'pear')
-attributes = dict(
-    # One of these values.
-    ripeness=dict(kind='class', values=['green', 'ripe', 'rotten']),
-    # Any of these labels, also none.
-    defects=dict(kind='multi_label', values=['bruise', 'hole']),
-    # In whatever unit you like.
-    weight=dict(kind='number'))
+metainfo = dict(
+    classes=('apple', 'pear'),
+    attributes=dict(
+        # One of these values.
+        ripeness=dict(kind='class', values=['green', 'ripe', 'rotten']),
+        # Any of these labels, also none.
+        defects=dict(kind='multi_label', values=['bruise', 'hole']),
+        # A number in a unit of your choice.
+        weight=dict(kind='number')))
 
 model = dict(
     backbone=dict(frozen_stages=2),
     bbox_head=dict(
-        num_classes=len(classes),
+        num_classes=2,
         loss_wh=dict(loss_weight=0.2),
         properties=[
             dict(type='mmdet_centernet.Attribute', name='ripeness', kind='class', num_classes=3),
             dict(type='mmdet_centernet.Attribute', name='defects', kind='multi_label',
                  num_classes=2),
-            # About the mean and the standard deviation of your numbers: the network then
-            # predicts numbers between -2 and 2.
+            # The network predicts (weight - mean) / std: take those of your numbers.
             dict(type='mmdet_centernet.Attribute', name='weight', kind='number', mean=150.0,
                  std=30.0),
         ]))
 
-metainfo = dict(classes=classes, attributes=attributes)
 train_pipeline = [
     dict(type='mmdet_centernet.LoadImage'),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
@@ -44,7 +43,7 @@ train_pipeline = [
     dict(type='mmdet_centernet.CenterAffine', crop_size=(512, 512)),
     # Changes brightness, contrast and saturation: leave it out if an attribute is about these.
     dict(type='mmdet_centernet.ColorJitterPCA'),
-    dict(type='mmdet_centernet.PackInputs', meta_keys=_base_.meta_keys),
+    dict(type='mmdet_centernet.PackInputs', meta_keys=_base_.meta_keys)
 ]
 test_pipeline = [
     dict(type='mmdet_centernet.LoadImage'),
@@ -52,13 +51,13 @@ test_pipeline = [
     # After the padding, so that the boxes that are drawn stay in pixels of the original image.
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(type='mmdet_centernet.LoadAttributes'),
-    dict(type='mmdet_centernet.PackInputs', meta_keys=_base_.meta_keys),
+    dict(type='mmdet_centernet.PackInputs', meta_keys=_base_.meta_keys)
 ]
 tta_pipeline = [
     *test_pipeline[:-1], dict(type='TestTimeAug', transforms=[test_pipeline[-1:]])]
 
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=2,
     dataset=dict(
         _delete_=True,
@@ -86,7 +85,4 @@ val_evaluator = [
     dict(type='mmdet_centernet.AttributeMetric'),
 ]
 test_evaluator = val_evaluator
-
-# The rate is meant for 4 images a step.
-auto_scale_lr = dict(enable=True)
 visualizer = dict(type='mmdet_centernet.CenterNetLocalVisualizer')

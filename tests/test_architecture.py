@@ -242,6 +242,24 @@ def test_the_package_imports_neither_tools_nor_tests():
     assert not faults, '\n'.join(faults)
 
 
+def test_test_modules_do_not_import_each_other():
+    """They share tests/helpers and tests/reference."""
+    modules = {path.stem for path in SOURCES
+               if path.is_relative_to(ROOT / 'tests') and path.stem.startswith('test_')}
+    faults = [f'{path.relative_to(ROOT)} imports {name}' for path in SOURCES
+              if path.is_relative_to(ROOT / 'tests') for name in sorted(imports_of(path))
+              if set(name.split('.')) & modules]
+    assert not faults, '\n'.join(faults)
+
+
+def test_references_do_not_import_the_package():
+    """A reference that calls the code under test would share its errors."""
+    folder = ROOT / 'tests/reference'
+    users = [path.name for path in SOURCES if path.is_relative_to(folder)
+             and any(is_inside(name, {PACKAGE}) for name in imports_of(path))]
+    assert not users
+
+
 def faulty_calls(path):
     """Calls that must appear nowhere: code from checkpoints, and others' registered names."""
     tree = ast.parse(path.read_text())

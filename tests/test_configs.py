@@ -21,7 +21,7 @@ from mmdet_centernet.models.test_time_augs.centernet_tta import SOFT_NMS
 PROMISED = {
     'centernet_r18_dcn_140e_coco', 'centernet_r18_140e_coco', 'centernet_r18_dcn_70e_voc0712',
     'centernet_r18_dcn_ema_140e_coco', 'centernet_lite0_140e_coco',
-    'centernet_lite0_tree_crowns', 'centernet_r18_dcn_tree_crowns',
+    'centernet_lite0_tree_crowns', 'centernet_r18_dcn_tree_crowns', 'centernet_lite0_attributes',
     'centernet_r50_dcn_140e_coco', 'centernet_r101_dcn_140e_coco', 'centernet_dla34_140e_coco',
     'centernet_dla34_230e_coco', 'centernet_hg104_50e_coco', 'centernet_r50_dlaup_140e_coco',
     'centernet_r50_dcn_100e_voc0712', 'official/ctdet_coco_res18',
@@ -32,11 +32,12 @@ PROMISED = {
     'official/ctdet_pascal_resdcn101_384', 'official/ctdet_pascal_resdcn101_512',
     'bubbliiiing/resnet50_voc', 'bubbliiiing/hourglass_coco', 'centernet_pose_dla34_140e_coco',
     'centernet_pose_r50_dlaup_140e_coco', 'centernet_pose_lite0_140e_coco',
-    'centernet_pose_lite0_figures', 'centernet_lite0_attributes',
+    'centernet_pose_lite0_figures', 'centernet_lite0_mixed',
     *(f'official/multi_pose_{net}_{length}' for net in ('dla', 'hg') for length in ('1x', '3x')),
     'centernet_mono3d_dla34_70e_kitti', 'centernet_mono3d_lite0_70e_kitti',
     'centernet_mono3d_lite0_road_scenes', 'official/ddd_3dop', 'official/ddd_sub'}
-POSE = [path for path in FINAL if 'pose' in path.stem]
+MIXED = CONFIGS / 'centernet_lite0_mixed.py'  # composed: some classes have keypoints
+POSE = [path for path in FINAL if 'pose' in path.stem or path == MIXED]
 MONO3D = [path for path in FINAL if 'mono3d' in path.stem or 'ddd' in path.stem]
 # What mmengine reads from a config: the Runner's arguments, the config machinery's own, and
 # what tools read.
@@ -85,17 +86,21 @@ def test_model_builds(path):
     cfg = Config.fromfile(path)
     model, outputs = built(cfg)
     assert len(outputs) == cfg.model.bbox_head.get('num_stacks', 1)
-    channels = dict(heatmap=model.bbox_head.num_classes, wh=2, offset=2)
-    if path in POSE:
-        count = model.bbox_head.find_property(Keypoints).num_keypoints
-        channels.update(
-            keypoint_displacement=2 * count, keypoint_heatmap=count, keypoint_offset=2)
+    properties = cfg.model.bbox_head.get('properties', ())
+    counts = {each.get('name', 'keypoint'): each.num_keypoints for each in properties
+              if each.type == 'mmdet_centernet.Keypoints'}
+    if path in POSE and path != MIXED:
+        counts = dict(keypoint=model.bbox_head.find_property(Keypoints).num_keypoints)
+    channels = dict(heatmap=model.bbox_head.num_classes, wh=2, offset=2, **{
+        f'attribute_{each.name}': each.get('num_classes', 1) for each in properties
+        if each.type == 'mmdet_centernet.Attribute'})
+    for name, count in counts.items():
+        channels.update({f'{name}_displacement': 2 * count, f'{name}_heatmap': count,
+                         f'{name}_offset': 2})
     if path in MONO3D:
         channels.update(depth=1, dims=3, orientation=8)
         if cfg.model.bbox_head.get('with_location_offset'):
             channels.update(location_offset=2)
-    for each in cfg.model.bbox_head.get('properties', []):
-        channels[f'attribute_{each.name}'] = each.get('num_classes', 1)
     # A map of a quarter of the input's size comes out of every stack.
     expected = {name: (1, count, 32, 64) for name, count in channels.items()}
     assert all(output == expected for output in outputs)
@@ -315,8 +320,9 @@ def test_the_readme_lists_them_all_as_they_are():
         whole, images = cfg.auto_scale_lr.base_batch_size, cfg.train_dataloader.batch_size
         batch = str(whole) if whole % images else f'{whole // images} x {images}'
         times = '' if passes == epochs else f' = {epochs} x {passes // epochs}'
+        published = zoo[name][6].replace('](', '](../docs/')
         assert row[1:] == [zoo[name][1], batch, zoo[name][3], f'{passes}{times}',
-                           f'`epoch_{epochs}.pth`', zoo[name][6]], name
+                           f'`epoch_{epochs}.pth`', published], name
     assert sorted(names) == sorted(map(config_id, FINAL))
 
 
@@ -447,11 +453,15 @@ def test_pose_configs_load_measure_and_draw_keypoints():
             'LoadImage', 'LoadAnnotations', 'LoadKeypoints', 'CenterAffine'], path
         assert test[2:] == ['LoadAnnotations', 'LoadKeypoints', 'PackPoseInputs'], path
         assert train[-1] == 'PackPoseInputs', path
-        evaluator = cfg.test_evaluator
-        assert evaluator.type == 'mmdet_centernet.CocoKeypointMetric', path
-        assert evaluator.metric == ['keypoints', 'bbox'], path
-        assert evaluator.ann_file == (
-            cfg.data_root + cfg.test_dataloader.dataset.ann_file), path
+        evaluators = cfg.test_evaluator if path == MIXED else [cfg.test_evaluator]
+        assert evaluators[0].type == 'mmdet_centernet.CocoKeypointMetric', path
+        if path == MIXED:  # the boxes of all classes by MMDetection's metric
+            assert [each.type for each in evaluators[1:]] == ['mmdet.CocoMetric']
+        else:
+            assert evaluators[0].metric == ['keypoints', 'bbox'], path
+        for evaluator in evaluators:
+            assert evaluator.ann_file == (
+                cfg.data_root + cfg.test_dataloader.dataset.ann_file), path
         assert cfg.visualizer.type == 'mmdet_centernet.PoseLocalVisualizer', path
 
 

@@ -43,21 +43,28 @@ def write_images(folder, names):
         cv2.imwrite(str(folder / name), image)
 
 
-def write_coco(root, classes, splits, joints=()):
+def write_coco(root, classes, splits, *skeletons, **annotation):
+    """Write two images with an object of the first class each.
+
+    ``skeletons``: names of the keypoints of the first classes; ``annotation``: what an object
+    has besides its box.
+    """
     x1, y1, x2, y2 = BOX
     names = ['000000000001.jpg', '000000000002.jpg']
     (root / 'annotations').mkdir(parents=True, exist_ok=True)
-    category, annotation = {}, {}
-    if joints:
-        category = dict(keypoints=list(joints), skeleton=[[1, 2]])
-        annotation = dict(num_keypoints=len(joints), keypoints=[
-            value for i in range(len(joints)) for value in (x1 + 2 * i, y1 + 2 * i, 2)])
+    categories = [dict(id=i, name=name) for i, name in enumerate(classes)]
+    for category, keypoints in zip(categories, skeletons):
+        category.update(keypoints=list(keypoints), skeleton=[[1, 2]])
+    if skeletons:
+        count = len(skeletons[0])
+        annotation.update(num_keypoints=count, keypoints=[
+            value for i in range(count) for value in (x1 + 2 * i, y1 + 2 * i, 2)])
     for ann_file, folder in splits:
         write_images(root / folder, names)
         (root / 'annotations' / ann_file).write_text(json.dumps(dict(
             images=[dict(id=i, file_name=name, width=WIDTH, height=HEIGHT)
                     for i, name in enumerate(names)],
-            categories=[dict(category, id=i, name=name) for i, name in enumerate(classes)],
+            categories=categories,
             annotations=[
                 dict(annotation, id=i + 1, image_id=i, category_id=0, iscrowd=0,
                      bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1))
@@ -109,6 +116,14 @@ def project_data(tmp_path_factory):
         ('train.json', 'train'), ('val.json', 'val'), ('test.json', 'test')))
     write_coco(root / 'data/figures', ['figure'], (('train.json', 'train'), ('val.json', 'val')), (
         'head', 'neck', 'hip', 'left_hand', 'right_hand', 'left_foot', 'right_foot'))
+    write_coco(root / 'data/fruit', ['apple', 'pear'], (
+        ('train.json', 'train'), ('val.json', 'val')),
+        attributes=dict(ripeness='ripe', defects='hole', weight=142.5))
+    write_coco(
+        root / 'data/street', ['person', 'dog', 'car'], (('train.json', 'train'),
+                                                         ('val.json', 'val')),
+        CocoPoseDataset.METAINFO['keypoint_name2id'],
+        ['nose', 'left_ear', 'right_ear', 'back', 'tail'])
     write_voc(root / 'data/VOCdevkit')
     write_kitti(root / 'data/kitti', ['ImageSets_3dop', 'ImageSets_subcnn'])
     write_kitti(root / 'data/road_scenes', ['ImageSets'])
@@ -187,7 +202,9 @@ def check(runner, keep, before):
                if not torch.equal(value, before[name])]
     assert any(name.startswith('bbox_head') for name in changed)
     assert len(keep.predictions) == len(runner.val_dataloader.dataset)
-    pose = 'num_keypoints' in runner.cfg.model.bbox_head
+    keypoints = [each for each in runner.model.bbox_head.properties
+                 if isinstance(each, Keypoints)]
+    pose = bool(keypoints)
     mono3d = runner.cfg.model.bbox_head.type == 'mmdet_centernet.CenterNetMono3DHead'
     for sample in keep.predictions:
         found = sample.pred_instances
@@ -196,10 +213,10 @@ def check(runner, keep, before):
         assert found.labels.max() < runner.cfg.model.bbox_head.num_classes
         assert tuple(sample.ori_shape) == (HEIGHT, WIDTH)
         if pose:
-            joints = runner.cfg.model.bbox_head.num_keypoints
-            assert found.keypoints.shape == (len(found), joints, 2)
+            count = max(each.num_keypoints for each in keypoints)
+            assert found.keypoints.shape == (len(found), count, 2)
             assert torch.isfinite(found.keypoints).all()
-            assert found.keypoint_scores.shape == (len(found), joints)
+            assert found.keypoint_scores.shape == (len(found), count)
         if mono3d:
             assert found.bboxes_3d.shape == (len(found), 7)
             assert torch.isfinite(found.bboxes_3d).all()

@@ -50,7 +50,7 @@ def test_the_wheel_holds_the_package_and_its_mim_content(built):
         assert f'mmdet_centernet/.mim/{path.relative_to(ROOT).as_posix()}' in names
     assert {'mmdet_centernet/.mim/model-index.yml', 'mmdet_centernet/.mim/configs/metafile.yml',
             'mmdet_centernet/.mim/tools/train.py', 'mmdet_centernet/compat/mmcv_ext.py',
-            'mmdet_centernet/ops/boxes.py',
+            'mmdet_centernet/ops/boxes.py', 'mmdet_centernet/py.typed',
             'mmdet_centernet/models/detectors/centernet.py'} <= names
     assert not any(name.startswith(('tests/', 'configs/', 'tools/')) for name in names)
 

@@ -22,6 +22,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
@@ -275,10 +276,16 @@ def measure(
         samples = batch['data_samples']
         metas = [sample.metainfo for sample in samples]
         instances = [sample.gt_instances.cpu() for sample in samples]
-        num_objects, num_ignored = _count_annotations(dataset, outcome.images, len(samples))
+        infos = [dataset.get_data_info(outcome.images + i) for i in range(len(samples))]
+        num_objects = 0
+        for sample, info in zip(samples, infos, strict=True):
+            # For metrics that read ground truth off the samples, in pixels of the image.
+            sample.gt_instances, sample.ignored_instances = (
+                _boxes_of(info, ignored) for ignored in (False, True))
+            num_objects += len(sample.gt_instances)
+            outcome.ignored += len(sample.ignored_instances)
         outcome.images += len(samples)
         outcome.objects += num_objects
-        outcome.ignored += num_ignored
         predicted = _outputs_of(model, batch) if checkpoint else None
         outputs = {}
         for stride, coder in coders.items():
@@ -356,11 +363,12 @@ def _loads_annotations(step: dict[str, Any]) -> bool:
     return name.startswith('Load') and 'Image' not in name
 
 
-def _count_annotations(dataset: Any, first: int, count: int) -> tuple[int, int]:
-    """Count the objects of images, and the annotations to be ignored."""
-    flags = [bool(instance.get('ignore_flag')) for index in range(first, first + count)
-             for instance in dataset.get_data_info(index)['instances']]
-    return len(flags) - sum(flags), sum(flags)
+def _boxes_of(info: dict[str, Any], ignored: bool) -> InstanceData:
+    """Return boxes and labels of the objects of a data set entry, or of those to be ignored."""
+    kept = [each for each in info['instances'] if bool(each.get('ignore_flag')) == ignored]
+    return InstanceData(
+        bboxes=torch.tensor([each['bbox'] for each in kept], dtype=torch.float32).view(-1, 4),
+        labels=torch.tensor([each['bbox_label'] for each in kept], dtype=torch.int64))
 
 
 def _with_stride(coder: CenterCoder, stride: int) -> CenterCoder:

@@ -1,10 +1,12 @@
 """The public names, imported when they are asked for."""
+from typing import Any
+
 from mmdet_centernet.compat.versions import check_versions
 
 __all__ = ['CenterNetInferencer', 'ExportedDetector']
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     # mmdet is imported when somebody asks for the inferencer: the tools start without it.
     if name == 'ExportedDetector':
         from mmdet_centernet.inference.exported_detector import ExportedDetector

@@ -1,6 +1,7 @@
 """Conversion of the checkpoints of other CenterNets to this package's, and back."""
 import copy
 import os
+import re
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -49,9 +50,9 @@ UNUSED = 'official_unused'
 SKELETON_KEYS = (
     'num_keypoints', 'keypoint_id2name', 'keypoint_name2id', 'flip_pairs', 'flip_indices',
     'keypoint_colors', 'skeleton_links', 'skeleton_link_colors', 'sigmas', 'skeletons')
-# Names of our heads' branches, and of the heatmap's, which every CenterNet has.
+# Prefix of our heads' branches, and a parameter of the heatmap, which every CenterNet has.
 _BRANCHES = 'bbox_head.stacks.'
-_HEATMAP = f'{_BRANCHES}0.heatmap.'
+_HEATMAP = f'{_BRANCHES}0.heatmap.0.weight'
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -62,7 +63,8 @@ class Source:
 
     Attributes:
         title (str): Description for the user.
-        prefixes (tuple[str, ...]): Prefixes of parameter names, all of which occur.
+        prefixes (tuple[str, ...]): Prefixes of parameter names, all of which occur in addition
+            to that of the heatmap.
         make_table (Callable, optional): One of the tables in
             :mod:`mmdet_centernet.checkpoints.parameter_names`; None if the names are ours.
         is_original (bool): ``--to official`` writes this kind.
@@ -92,20 +94,19 @@ class Source:
         return self.make_table(branches) if self.make_table else NameTable([('<*>', '<*>')])
 
     def recognizes(self, names: Collection[str]) -> bool:
-        """Return True if the names have the prefixes and include those of a heatmap."""
-        if not all(any(name.startswith(start) for name in names) for start in self.prefixes):
-            return False
-        if self.make_table is None:
-            return True
-        table = self.table()
-        return any((table.to_ours(name) or '').startswith(_HEATMAP) for name in names)
+        """Return True if the names have all prefixes."""
+        heatmap = self.table().to_theirs(_HEATMAP)
+        assert heatmap is not None  # every table has the heatmap
+        # The heatmap's name is followed by the number of a stack or a layer.
+        prefixes = (*self.prefixes, re.split(r'\d', heatmap)[0])
+        return all(any(name.startswith(start) for name in names) for start in prefixes)
 
 
-_OURS = Source("this package's own CenterNet", (_BRANCHES, ))
+_OURS = Source("this package's own CenterNet", ())
 # Another kind is one more entry; the first that recognizes the file is used.
 SOURCES = (
     _OURS,
-    Source("MMDetection's CenterNet", ('bbox_head.', ), mmdetection_table, bgr=False),
+    Source("MMDetection's CenterNet", (), mmdetection_table, bgr=False),
     Source("bubbliiiing's CenterNet (ResNet-50)", ('decoder.deconv_layers.', ),
            bubbliiiing_table, bgr=True, resnet_style='caffe'),
     Source('the original CenterNet (ResNet)', ('layer1.', 'deconv_layers.'), resnet_table,
@@ -289,7 +290,8 @@ def to_official(checkpoint: dict[str, Any], config: Config) -> dict[str, Any]:
         if len(names) == len(state):
             break
     else:
-        raise UserError(f'the original CenterNet cannot express this model: {_why_not(state)} '
+        reason = _why_not(state, model.bbox_head)
+        raise UserError(f'the original CenterNet cannot express this model: {reason} '
                         f'({architecture}); nothing was written')
     fault = _other_computation(model, source)
     if fault:
@@ -314,8 +316,12 @@ def _unused_projections(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for name, value in official.items() if name.count('.tree1.project.') == 1}
 
 
-def _why_not(state: Mapping[str, Tensor]) -> str:
+def _why_not(state: Mapping[str, Tensor], head: CenterHead) -> str:
     """Explain which part of a model has no counterpart in the original."""
+    named = official_branches(head).values()
+    others = [name for name in head.branches if name not in named]
+    if others:
+        return f'it does not have the branch {" or ".join(others)}'
     if any('.heatmap.3.' in name for name in state):
         return 'its head has batch norm'
     if any(name.startswith('neck.inputs.') for name in state):
@@ -390,7 +396,7 @@ def _advice(
         return f'it fits {shorten(same, 4)}'
     if others:
         return f'it fits {shorten(others, 4)} with {_options(counts, others.values())}'
-    return 'none of the configs that ship fits it'
+    return "none of the package's configs fits it"
 
 
 def _counts(renamed: Mapping[str, Tensor]) -> dict[str, int]:

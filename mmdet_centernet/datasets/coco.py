@@ -3,6 +3,7 @@ import contextlib
 import io
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from mmdet.datasets import CocoDataset as MMDetCocoDataset
 from mmdet.datasets.api_wrappers import COCO
@@ -21,7 +22,7 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
     """MMDetection's ``CocoDataset`` that says what is wrong with an annotation file.
 
     It takes the same options and gives the same samples. An annotation that cannot be used
-    (a box that is no four finite numbers, of zero or negative size, under 1 px, outside its
+    (a box that is not four finite numbers, of zero or negative size, under 1 px, outside its
     image, of no area; of an unknown image or category; marked ``ignore``) is left out as
     there, but counted by reason in one log line that names the first few. What would ruin
     the whole training stops it with a sentence: an unreadable file, images or categories
@@ -45,21 +46,21 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
         **kwargs: MMDetection's.
     """
 
-    def __init__(self, *args, crowd_as_objects=False, **kwargs):
+    def __init__(self, *args: Any, crowd_as_objects: bool = False, **kwargs: Any) -> None:
         # Before the rest, which may load the data.
         self.crowd_as_objects = crowd_as_objects
         super().__init__(*args, **kwargs)
 
     @classmethod
-    def _load_metainfo(cls, metainfo: Mapping | None = None) -> dict:
+    def _load_metainfo(cls, metainfo: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Complete the description of the attributes."""
-        loaded = super()._load_metainfo(metainfo)
+        loaded: dict[str, Any] = super()._load_metainfo(metainfo)
         attributes = loaded.pop('attributes', None)
         if attributes:
             loaded['attributes'] = parse_attributes(attributes)
         return loaded
 
-    def COCOAPI(self, local_path):
+    def COCOAPI(self, local_path: str) -> COCO:
         """Read, check and index the annotation file.
 
         MMDetection's ``load_data_list`` calls it where it has the class of its COCO API.
@@ -85,7 +86,7 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
         coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
         return coco
 
-    def _take_crowds(self, kept):
+    def _take_crowds(self, kept: list[dict[str, Any]]) -> int:
         """Make objects of the crowds in training data; return how many there were."""
         if not self.crowd_as_objects or self.test_mode:
             return 0
@@ -96,7 +97,7 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
             instance['ignore_flag'] = 0
         return len(crowds)
 
-    def _read(self, local_path):
+    def _read(self, local_path: str) -> dict[str, Any]:
         """Read the JSON file and check its outline."""
         try:
             with open(local_path, encoding='utf-8') as file:
@@ -124,14 +125,15 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
             odd = [index for index, item in enumerate(content[key])
                    if not isinstance(item, dict)]
             if odd:
-                raise UserError(f'{key}[{odd[0]}] of {self.ann_file} is no JSON object')
+                raise UserError(f'{key}[{odd[0]}] of {self.ann_file} is not a JSON object')
         if not content['images']:
             raise UserError(f'annotation file {self.ann_file} lists no image at all')
-        return content
+        checked: dict[str, Any] = content
+        return checked
 
-    def _check_images(self, images):
+    def _check_images(self, images: list[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
         """Return the images by id."""
-        by_id = {}
+        by_id: dict[Any, dict[str, Any]] = {}
         for index, image in enumerate(images):
             missing = [key for key in ('id', 'file_name', 'width', 'height')
                        if image.get(key) is None]
@@ -150,9 +152,9 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
             by_id[image['id']] = image
         return by_id
 
-    def _check_categories(self, content):
+    def _check_categories(self, content: dict[str, Any]) -> dict[Any, bool]:
         """Return by category id whether it is asked for; stop if classes do not agree."""
-        names = {}
+        names: dict[Any, str] = {}
         for index, category in enumerate(content['categories']):
             if 'id' not in category or 'name' not in category:
                 raise UserError(f'categories[{index}] of {self.ann_file} has no id or no name')
@@ -171,7 +173,7 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
         if not used:
             raise UserError(
                 f'the categories are {where}, but metainfo.classes are {given}: none agrees, so '
-                f'nothing would be learnt; set metainfo=dict(classes={list_names(in_file)}) in '
+                f'nothing would be learned; set metainfo=dict(classes={list_names(in_file)}) in '
                 f'each data set and num_classes={len(in_file)} in the model\'s bbox_head')
         twice = sorted({name for name in used if used.count(name) > 1})
         if twice:
@@ -189,7 +191,12 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
                 f'metainfo=dict(classes={list_names(used)})')
         return {category_id: name in used for category_id, name in names.items()}
 
-    def _check_annotations(self, annotations, images, categories):
+    def _check_annotations(
+        self,
+        annotations: list[dict[str, Any]],
+        images: dict[Any, dict[str, Any]],
+        categories: dict[Any, bool],
+    ) -> list[dict[str, Any]]:
         """Return the annotations that can be used and count the others by reason."""
         kept, seen = [], set()
         for index, annotation in enumerate(annotations):
@@ -211,7 +218,12 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
                             required=not self.test_mode)
         return kept
 
-    def _fault(self, annotation, images, categories):
+    def _fault(
+        self,
+        annotation: dict[str, Any],
+        images: dict[Any, dict[str, Any]],
+        categories: dict[Any, bool],
+    ) -> str | None:
         """Why an annotation is left out, or None; fills in a missing area."""
         image = images.get(annotation.get('image_id'))
         if image is None:
@@ -226,7 +238,8 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
         box = annotation.get('bbox')
         if not (isinstance(box, (list, tuple)) and len(box) == 4 and all(map(is_number, box))):
             return 'whose bbox is not four finite numbers'
-        fault = box_fault(*box, image['width'], image['height'], MIN_SIDE)
+        x, y, width, height = box
+        fault = box_fault(x, y, width, height, image['width'], image['height'], MIN_SIDE)
         if fault is None:
             area = annotation.get('area')
             if not is_number(area):
@@ -234,14 +247,14 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
                     raise UserError(
                         f'annotation {annotation["id"]} in {self.ann_file} has the area '
                         f'{area!r}, which the COCO evaluation needs: write width * height')
-                annotation['area'] = box[2] * box[3]
+                annotation['area'] = width * height
             elif area <= 0:
                 return 'with zero or negative area'
         return fault
 
-    def parse_data_info(self, raw_data_info: dict) -> dict:
+    def parse_data_info(self, raw_data_info: dict[str, Any]) -> dict[str, Any]:
         """Parse as MMDetection does, and add attributes."""
-        data_info = super().parse_data_info(raw_data_info)
+        data_info: dict[str, Any] = super().parse_data_info(raw_data_info)
         if 'attributes' in self._metainfo:
             # The checks have left out what MMDetection would leave out.
             for instance, annotation in zip(
@@ -249,15 +262,15 @@ class CocoDataset(CheckedDataset, MMDetCocoDataset):
                 instance['attributes'] = annotation['attributes']
         return data_info
 
-    def get_data_info(self, idx: int) -> dict:
+    def get_data_info(self, idx: int) -> dict[str, Any]:
         """Return a sample's entry, with the description of attributes that all samples have."""
-        data_info = super().get_data_info(idx)
+        data_info: dict[str, Any] = super().get_data_info(idx)
         if 'attributes' in self._metainfo:
             # PackInputs hands the ground truth of test images to AttributeMetric.
             data_info.update(attributes=self._metainfo['attributes'], test_mode=self.test_mode)
         return data_info
 
-    def _describe(self, kept: list[dict]) -> tuple[str, bool]:
+    def _describe(self, kept: list[dict[str, Any]]) -> tuple[str, bool]:
         """Say how many objects have a value of each attribute."""
         text, warn = super()._describe(kept)
         attributes = self._metainfo.get('attributes')

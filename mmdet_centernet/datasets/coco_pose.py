@@ -66,23 +66,24 @@ class CocoPoseDataset(CocoDataset):
     def __init__(
         self,
         ann_file: str = '',
-        metainfo: Mapping | None = None,
+        metainfo: Mapping[str, Any] | None = None,
         crowd_as_objects: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         self._given = self._read_given(metainfo)
         super().__init__(
             ann_file, metainfo=metainfo, crowd_as_objects=crowd_as_objects, **kwargs)
 
     @classmethod
-    def _read_given(cls, metainfo: Mapping | None) -> dict[str | None, dict]:
+    def _read_given(cls, metainfo: Mapping[str, Any] | None) -> dict[str | None, dict[str, Any]]:
         """Return arguments of :func:`parse_skeleton` from the config, or from a subclass.
 
         Returns:
             dict: by class; None: those of the classes that are not named.
         """
         own = cls.METAINFO if 'keypoint_info' in cls.METAINFO else {}
-        given: dict[str | None, dict] = {None: _select_given({**own, **(metainfo or {})})}
+        given: dict[str | None, dict[str, Any]] = {
+            None: _select_given({**own, **(metainfo or {})})}
         for name, skeleton in cls.METAINFO.get('skeletons', {}).items():
             if 'keypoint_info' in skeleton:  # of a subclass, not COCO's
                 given[name] = _select_given(skeleton)
@@ -92,7 +93,7 @@ class CocoPoseDataset(CocoDataset):
         return given
 
     @classmethod
-    def _load_metainfo(cls, metainfo: Mapping | None = None) -> dict:
+    def _load_metainfo(cls, metainfo: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what is known without the file."""
         loaded = super()._load_metainfo(metainfo)
         given, theirs = cls._read_given(metainfo), (metainfo or {}).get('skeletons') or {}
@@ -117,13 +118,15 @@ class CocoPoseDataset(CocoDataset):
                 if key not in (metainfo or {}):
                     loaded.pop(key, None)
             loaded.pop('skeletons', None)
-        if skeletons:
+        # The file may have keypoints of further classes, unless it has been read before.
+        parsed = any('num_keypoints' in each for each in theirs.values())
+        if skeletons and (parsed or len(skeletons) == len(classes)):
             loaded.update(merge_skeletons(list(skeletons.values())), skeletons=skeletons)
         for key in ('keypoint_info', 'skeleton_info'):
             loaded.pop(key, None)
         return loaded
 
-    def _check_categories(self, content: dict) -> dict:
+    def _check_categories(self, content: dict[str, Any]) -> dict[Any, bool]:
         """Check classes, and take their skeletons from the file or compare them."""
         categories = super()._check_categories(content)
         used = [category for category in content['categories'] if categories[category['id']]]
@@ -140,6 +143,8 @@ class CocoPoseDataset(CocoDataset):
             elif not annotations:
                 # COCO's test files have neither names nor annotations.
                 known = self._metainfo.get('skeletons', {}).get(name)
+                if known is None and 'keypoint_info' in given:
+                    known = parse_skeleton(**given)
                 if self.test_mode and known:
                     skeletons[name], usable = known, True
                 continue
@@ -168,12 +173,19 @@ class CocoPoseDataset(CocoDataset):
         self._categories = {category['id']: category['name'] for category in used}
         return categories
 
-    def _check_annotations(self, annotations: list, images: dict, categories: dict) -> list:
+    def _check_annotations(
+        self,
+        annotations: list[dict[str, Any]],
+        images: dict[Any, dict[str, Any]],
+        categories: dict[Any, bool],
+    ) -> list[dict[str, Any]]:
         kept = super()._check_annotations(annotations, images, categories)
         self._check_keypoints(kept, images)
         return kept
 
-    def _check_keypoints(self, annotations: list[dict], images: dict[Any, dict]) -> None:
+    def _check_keypoints(
+        self, annotations: list[dict[str, Any]], images: dict[Any, dict[str, Any]]
+    ) -> None:
         """Check the keypoints of annotations and replace them by arrays.
 
         Args:
@@ -253,11 +265,11 @@ class CocoPoseDataset(CocoDataset):
                 f'need {count * NUMBERS} numbers (x, y, visibility of each)')
         return numbers
 
-    def get_data_info(self, idx: int) -> dict:
+    def get_data_info(self, idx: int) -> dict[str, Any]:
         """Return a sample's entry, with the ``flip_indices`` that all samples have."""
         return dict(super().get_data_info(idx), flip_indices=self._flip_indices)
 
-    def parse_data_info(self, raw_data_info: dict) -> dict:
+    def parse_data_info(self, raw_data_info: dict[str, Any]) -> dict[str, Any]:
         """Parse as MMDetection does, and add keypoints."""
         data_info = super().parse_data_info(raw_data_info)
         # What MMDetection would leave out, the checks have left out before.
@@ -267,7 +279,7 @@ class CocoPoseDataset(CocoDataset):
                 instance[key] = annotation[key]
         return data_info
 
-    def _describe(self, kept: list[dict]) -> tuple[str, bool]:
+    def _describe(self, kept: list[dict[str, Any]]) -> tuple[str, bool]:
         """Say how many objects of each class have labeled keypoints."""
         skeletons: dict[str, Skeleton] = self._metainfo['skeletons']
         classes = self._metainfo['classes']
@@ -293,12 +305,12 @@ class CocoPoseDataset(CocoDataset):
                 warn or useless)
 
 
-def _select_given(known: Mapping) -> dict:
+def _select_given(known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of :func:`parse_skeleton` among others."""
     return {key: known[key] for key in GIVEN_KEYS if known.get(key) is not None}
 
 
-def _check_skeletons(skeletons: Any) -> Mapping[str, Mapping]:
+def _check_skeletons(skeletons: Any) -> Mapping[str, Mapping[str, Any]]:
     """Return ``metainfo.skeletons`` if it is a dictionary of skeletons."""
     if skeletons is None:
         return {}

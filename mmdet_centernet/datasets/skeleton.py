@@ -2,7 +2,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from mmdet_centernet.datasets.checks import is_number, list_names
 from mmdet_centernet.errors import UserError
@@ -67,11 +67,11 @@ OPPOSITE = dict(left='right', right='left', l='r', r='l')
 
 
 def parse_skeleton(
-    keypoint_info: Mapping | None = None,
-    skeleton_info: Mapping | None = None,
-    flip_pairs: Sequence | None = None,
+    keypoint_info: Mapping[Any, Any] | None = None,
+    skeleton_info: Mapping[Any, Any] | None = None,
+    flip_pairs: Sequence[Any] | None = None,
     sigmas: Sequence[float] | None = None,
-    category: Mapping | None = None,
+    category: Mapping[str, Any] | None = None,
     source: str = 'the annotation file',
     setting: str = 'metainfo',
 ) -> Skeleton:
@@ -105,12 +105,11 @@ def parse_skeleton(
         UserError: if there are no names, or parts do not fit together.
     """
     where = f'{setting}.keypoint_info'
-    infos = names = None
+    infos = in_file = None
     if category is not None or keypoint_info is None:
-        names = _check_names((category or {}).get('keypoints'), source)
+        in_file = names = _check_names((category or {}).get('keypoints'), source)
     if keypoint_info is not None:
         infos = _by_id(keypoint_info, where)
-        in_file = names
         names = _check_names([info.get('name') for info in infos], where)
         if in_file not in (None, names):
             raise UserError(
@@ -164,7 +163,7 @@ def pad_flip_indices(skeletons: Sequence[Skeleton | None]) -> list[list[int]]:
              *range(each['num_keypoints'] if each else 0, most)] for each in skeletons]
 
 
-def _by_id(info: Any, where: str) -> list[Mapping]:
+def _by_id(info: Any, where: str) -> list[Mapping[str, Any]]:
     """Return the values of a dictionary whose keys are 0, 1, 2, ..., in that order."""
     if not isinstance(info, Mapping) or not all(
             isinstance(item, Mapping) for item in info.values()):
@@ -202,12 +201,15 @@ def _find_id(keypoint: int | str, names: list[str], where: str) -> int:
     return names.index(keypoint)
 
 
-def _is_pair(value: Any) -> bool:
+def _is_pair(value: Any) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, (list, tuple)) and len(value) == 2
 
 
 def _find_pairs(
-    names: list[str], infos: list[Mapping] | None, flip_pairs: Sequence | None, setting: str
+    names: list[str],
+    infos: list[Mapping[str, Any]] | None,
+    flip_pairs: Sequence[Any] | None,
+    setting: str,
 ) -> Pairs:
     """Return the flip pairs as (id, id), each once, the lower id first."""
     if any('swap' in info for info in infos or ()):
@@ -224,7 +226,7 @@ def _find_pairs(
     return [(first, second) for first, second in sorted(swaps.items()) if first < second]
 
 
-def _read_swaps(names: list[str], infos: list[Mapping], where: str) -> dict[int, int]:
+def _read_swaps(names: list[str], infos: list[Mapping[str, Any]], where: str) -> dict[int, int]:
     """Return id -> id by what each keypoint calls its ``swap``."""
     places = [f'swap of keypoint {name!r} in {where}' for name in names]
     swaps = {index: _find_id(info['swap'], names, places[index])
@@ -242,7 +244,7 @@ def _read_swaps(names: list[str], infos: list[Mapping], where: str) -> dict[int,
     return swaps
 
 
-def _read_pairs(names: list[str], flip_pairs: Sequence, where: str) -> dict[int, int]:
+def _read_pairs(names: list[str], flip_pairs: Sequence[Any], where: str) -> dict[int, int]:
     """Return id -> id by pairs of names or ids."""
     swaps: dict[int, int] = {}
     for pair in flip_pairs:
@@ -269,7 +271,7 @@ def _opposite(name: str) -> str:
 
 
 def _choose_colors(
-    names: list[str], pairs: Pairs, infos: list[Mapping] | None, where: str
+    names: list[str], pairs: Pairs, infos: list[Mapping[str, Any]] | None, where: str
 ) -> list[Color]:
     """Return one color per keypoint."""
     if names == COCO_NAMES:
@@ -287,8 +289,8 @@ def _choose_colors(
 def _find_links(
     names: list[str],
     colors: list[Color],
-    skeleton_info: Mapping | None,
-    category: Mapping | None,
+    skeleton_info: Mapping[Any, Any] | None,
+    category: Mapping[str, Any] | None,
     source: str,
     where: str,
 ) -> tuple[Pairs, list[Color]]:
@@ -298,7 +300,7 @@ def _find_links(
     else the middle's.
     """
     if skeleton_info is not None:
-        items: Sequence[Mapping] = _by_id(skeleton_info, where)
+        items: Sequence[Mapping[str, Any]] = _by_id(skeleton_info, where)
     elif names == COCO_NAMES:
         items = [dict(link=(first, second), color=color) for first, second, color in COCO_LINKS]
     else:
@@ -318,7 +320,7 @@ def _find_links(
     return links, link_colors
 
 
-def _read_links(category: Mapping | None, names: list[str], source: str) -> Pairs:
+def _read_links(category: Mapping[str, Any] | None, names: list[str], source: str) -> Pairs:
     """Return the links of a COCO file's category as (id, id)."""
     links = (category or {}).get('skeleton') or []
     for link in links:
@@ -329,7 +331,7 @@ def _read_links(category: Mapping | None, names: list[str], source: str) -> Pair
     return [(int(first) - 1, int(second) - 1) for first, second in links]
 
 
-def _read_color(item: Mapping, default: Color, where: str) -> Color:
+def _read_color(item: Mapping[str, Any], default: Color, where: str) -> Color:
     color = item.get('color', default)
     if not isinstance(color, (list, tuple)) or len(color) != 3 or not all(
             isinstance(value, int) and 0 <= value <= 255 for value in color):

@@ -79,7 +79,7 @@ class CocoKeypointMetric(BaseMetric):
         sigmas: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
         format_only: bool = False,
         outfile_prefix: str | None = None,
-        backend_args: dict | None = None,
+        backend_args: dict[str, Any] | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
@@ -105,7 +105,7 @@ class CocoKeypointMetric(BaseMetric):
             self._content = self._read(local_path)
 
     @BaseMetric.dataset_meta.setter
-    def dataset_meta(self, dataset_meta: dict) -> None:
+    def dataset_meta(self, dataset_meta: dict[str, Any]) -> None:
         """Take ``classes`` and their skeletons, and check the annotations by them."""
         self._dataset_meta = dataset_meta
         classes = dataset_meta['classes']
@@ -121,7 +121,7 @@ class CocoKeypointMetric(BaseMetric):
         if not self.format_only:
             self._truth = self._index()
 
-    def _choose_sigmas(self, name: str, skeleton: Mapping) -> np.ndarray:
+    def _choose_sigmas(self, name: str, skeleton: Mapping[str, Any]) -> np.ndarray:
         """Return the sigmas of a class: those given, else the data set's."""
         sigmas = self.sigmas.get(name) if isinstance(self.sigmas, Mapping) else self.sigmas
         sigmas = skeleton.get('sigmas') if sigmas is None else sigmas
@@ -139,7 +139,7 @@ class CocoKeypointMetric(BaseMetric):
                 f'{self.ann_file} has {count} keypoints: give one for each')
         return np.array(sigmas, dtype=float)
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the predictions of one batch.
 
         Args:
@@ -173,7 +173,7 @@ class CocoKeypointMetric(BaseMetric):
                 result['bboxes'] = _numbers(predicted['bboxes'], image_id)
             self.results.append(result)
 
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Write the results files if asked to, and evaluate.
 
         Args:
@@ -193,7 +193,7 @@ class CocoKeypointMetric(BaseMetric):
                 figures.update(self._evaluate(records, metric))
         return figures
 
-    def _records(self, results: list[dict], metric: str) -> list[dict]:
+    def _records(self, results: list[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
         """Return predictions in COCO's results format.
 
         Args:
@@ -223,7 +223,7 @@ class CocoKeypointMetric(BaseMetric):
                 if label in lengths]
         return records
 
-    def _evaluate(self, records: list[dict], metric: str) -> dict[str, float]:
+    def _evaluate(self, records: list[dict[str, Any]], metric: str) -> dict[str, float]:
         """Run pycocotools and log its table.
 
         Args:
@@ -293,7 +293,7 @@ class CocoKeypointMetric(BaseMetric):
                for name, axis in (('precision', 2), ('scores', 2), ('recall', 1))})
         return classes
 
-    def _read(self, local_path: str) -> dict:
+    def _read(self, local_path: str) -> dict[str, Any]:
         """Read the annotation file and check its outline."""
         try:
             with open(local_path, encoding='utf-8') as file:
@@ -316,7 +316,8 @@ class CocoKeypointMetric(BaseMetric):
         content['annotations'] = [
             {key: annotation[key] for key in ANNOTATION_KEYS if key in annotation}
             for annotation in content.get('annotations', [])]
-        return content
+        checked: dict[str, Any] = content
+        return checked
 
     def _find_categories(self, classes: Sequence[str]) -> list[int]:
         """Return the ids of the file's categories by label.
@@ -353,7 +354,7 @@ class CocoKeypointMetric(BaseMetric):
             raise UserError(
                 f'no annotation of {self.ann_file} has keypoints: give CocoKeypointMetric the '
                 'file of keypoint annotations (of COCO, person_keypoints_*.json)')
-        annotations = []
+        annotations: list[dict[str, Any]] = []
         for annotation in used:
             count = counts.get(annotation['category_id'], 0)
             keypoints = annotation.get('keypoints') if count else []
@@ -373,7 +374,7 @@ class CocoKeypointMetric(BaseMetric):
             categories=[dict(id=category_id) for category_id in self.category_ids],
             annotations=annotations))
 
-    def _check(self, annotation: dict, keypoints: list, count: int) -> None:
+    def _check(self, annotation: dict[str, Any], keypoints: list[Any], count: int) -> None:
         """Stop at an annotation that pycocotools cannot evaluate by."""
         where = f'annotation {annotation.get("id")!r} of {self.ann_file}'
         if len(keypoints) != 3 * count:
@@ -405,7 +406,7 @@ def _numbers(values: torch.Tensor, image_id: Any) -> np.ndarray:
     return values.numpy()
 
 
-def _index(content: dict) -> COCO:
+def _index(content: dict[str, Any]) -> COCO:
     """Return pycocotools' index of a file's content."""
     coco = COCO()
     coco.dataset = content

@@ -109,7 +109,7 @@ def _find_transform(config: Config) -> dict[str, Any]:
     Raises:
         UserError: if it is not one of ``SIZINGS``, or a ``Resize`` that keeps proportions.
     """
-    pipeline = next(datasets_of(config.test_dataloader.dataset)).pipeline
+    pipeline = next(datasets_of(config.test_dataloader.dataset))['pipeline']
     step: Mapping[str, Any] = pipeline[index_of_sizing(pipeline, SIZINGS, 'an exported model')]
     if step['type'] == STRETCH_TYPE:
         if step.get('keep_ratio') or 'scale' not in step:

@@ -74,7 +74,7 @@ def calibration_images(folder: str | os.PathLike[str]) -> list[str]:
     if not os.path.isdir(folder):
         raise UserError(f'--int8 {folder} is not a directory: give one with images such as the '
                         'model will see')
-    files: list[str] = images_of(folder)
+    files = [file for file in images_of(folder) if isinstance(file, str)]
     if len(files) < FEWEST_IMAGES:
         raise UserError(f'--int8 {folder} has {len(files)} image(s), but calibration needs at '
                         f'least {FEWEST_IMAGES}: add some such as the model will see')

@@ -7,11 +7,19 @@ import torch
 from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 
-from mmdet_centernet.visualization import Mono3DLocalVisualizer, PoseLocalVisualizer
+from mmdet_centernet.visualization import CenterNetLocalVisualizer, Mono3DLocalVisualizer
 
-# Tasks with detections that mmdet.DetLocalVisualizer does not draw.
-VISUALIZERS: dict[str, type[DetLocalVisualizer]] = dict(
-    pose=PoseLocalVisualizer, mono3d=Mono3DLocalVisualizer)
+
+def choose_visualizer(task: str, has_attributes: bool) -> type[DetLocalVisualizer]:
+    """Return the class that draws the detections of a model.
+
+    Args:
+        task (str): ``'detection'``, ``'pose'`` or ``'mono3d'``.
+        has_attributes (bool): the model predicts attributes.
+    """
+    if task == 'mono3d':
+        return Mono3DLocalVisualizer
+    return CenterNetLocalVisualizer if task == 'pose' or has_attributes else DetLocalVisualizer
 
 
 def drawable(sample: DetDataSample, visualizer: DetLocalVisualizer) -> DetDataSample:
@@ -20,7 +28,7 @@ def drawable(sample: DetDataSample, visualizer: DetLocalVisualizer) -> DetDataSa
     ``mmdet.DetLocalVisualizer`` needs boxes that lie in the image and have an area. The
     visualizers of this package take them as they are.
     """
-    if isinstance(visualizer, tuple(VISUALIZERS.values())) or (
+    if isinstance(visualizer, (CenterNetLocalVisualizer, Mono3DLocalVisualizer)) or (
             'bboxes' not in sample.pred_instances):
         return sample
     height, width = sample.ori_shape[:2]

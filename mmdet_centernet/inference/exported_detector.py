@@ -211,11 +211,9 @@ class ExportedDetector(Detector):
 
     @cached_property
     def _visualizer(self) -> Any:
-        """The visualizer of the model's task."""
-        from mmdet.visualization import DetLocalVisualizer
-
-        from mmdet_centernet.inference.drawing import VISUALIZERS
-        visualizer = VISUALIZERS.get(self.metadata.task, DetLocalVisualizer)()
+        """The visualizer that draws the model's detections."""
+        from mmdet_centernet.inference.drawing import choose_visualizer
+        visualizer = choose_visualizer(self.metadata.task, bool(self.metadata.attributes))()
         visualizer.dataset_meta = self.dataset_meta
         return visualizer
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.fileio import dump
@@ -136,14 +137,18 @@ class CenterNetInferencer(DetInferencer):
         head: CenterHead = getattr(model, 'module', model).bbox_head
         return head
 
+    @property
+    def _attributes(self) -> dict[str, dict[str, Any]]:
+        """Kind and value names of the attributes that the model predicts."""
+        return merge_attributes(each.describe() for each in self._head.properties)
+
     def _init_visualizer(self, cfg: Config) -> Visualizer | None:
-        """Build the config's visualizer, or the one that draws the model's task."""
-        wanted = drawing.VISUALIZERS.get(self._head.task)
-        if wanted:
-            kind = cfg.visualizer.type
-            kind = VISUALIZERS.get(kind) if isinstance(kind, str) else kind
-            if not (kind and issubclass(kind, wanted)):
-                cfg.visualizer = dict(type=wanted)
+        """Build the config's visualizer, or one that draws what the model detects."""
+        wanted = drawing.choose_visualizer(self._head.task, bool(self._attributes))
+        kind = cfg.visualizer.type
+        kind = VISUALIZERS.get(kind) if isinstance(kind, str) else kind
+        if wanted is not DetLocalVisualizer and not (kind and issubclass(kind, wanted)):
+            cfg.visualizer = dict(type=wanted)
         return super()._init_visualizer(cfg)
 
     def _init_pipeline(self, cfg: Config) -> Compose:
@@ -277,9 +282,8 @@ class CenterNetInferencer(DetInferencer):
         for name, values in instances.items():
             if name not in _BOX_FIELDS:
                 result[name] = values.tolist()
-        attributes = merge_attributes(each.describe() for each in self._head.properties)
-        if attributes:
-            result['attributes'] = name_attributes(dict(instances.items()), attributes)
+        if self._attributes:
+            result['attributes'] = name_attributes(dict(instances.items()), self._attributes)
         if pred_out_dir:
             name = (Path(data_sample.img_path).stem if 'img_path' in data_sample
                     else str(self.num_predicted_imgs))

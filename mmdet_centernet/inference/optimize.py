@@ -1,7 +1,8 @@
 """Faster inference of a trained detector: fewer layers, compiled code, half precision."""
 import copy
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from mmcv.ops import ModulatedDeformConv2d
@@ -75,7 +76,7 @@ class FasterModelHook(Hook):
 
 
 class _Readers(TorchFunctionMode):
-    """Watches a forward pass: who reads what the convolutions of a model put out.
+    """Observer of a forward pass: which layers read the outputs of a model's convolutions.
 
     Attributes:
         of (dict[nn.Module, set]): per convolution the batch norms that read its output, None
@@ -85,9 +86,10 @@ class _Readers(TorchFunctionMode):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.of: dict[nn.Module, set] = defaultdict(set)
+        self.of: dict[nn.Module, set[nn.Module | None]] = defaultdict(set)
         self.calls: dict[nn.Module, int] = defaultdict(int)
-        self._outputs: dict = {}  # they are kept, so that no later tensor gets the same id
+        # By id; they are kept, so that no later tensor gets the same id.
+        self._outputs: dict[int, tuple[nn.Module, Tensor]] = {}
         self._norm: nn.Module | None = None  # which is at work
         self._hooks = []
         for module in model.modules():
@@ -97,18 +99,24 @@ class _Readers(TorchFunctionMode):
                 self._hooks += [module.register_forward_pre_hook(self._before_norm),
                                 module.register_forward_hook(self._after_norm)]
 
-    def _after_convolution(self, module, args, output):
+    def _after_convolution(self, module: nn.Module, args: Any, output: Tensor) -> None:
         self.calls[module] += 1
         self._outputs[id(output)] = module, output
 
-    def _before_norm(self, module, args):
+    def _before_norm(self, module: nn.Module, args: Any) -> None:
         self.calls[module] += 1
         self._norm = module
 
-    def _after_norm(self, module, args, output):
+    def _after_norm(self, module: nn.Module, args: Any, output: Tensor) -> None:
         self._norm = None
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         """Note the reader, and call the function."""
         for argument in (*args, *(kwargs or {}).values()):
             for value in argument if isinstance(argument, (tuple, list)) else (argument,):
@@ -116,13 +124,13 @@ class _Readers(TorchFunctionMode):
                     self.of[self._outputs[id(value)][0]].add(self._norm)
         return function(*args, **(kwargs or {}))
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         for hook in self._hooks:
             hook.remove()
 
 
-def _convolutions_and_norms(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+def _convolutions_and_norms(model: nn.Module) -> list[tuple[Any, Any]]:
     """Convolutions whose output a batch norm reads and nothing else, and that norm.
 
     Seen in a forward pass of a small black image, not in the layers' names or order, so that
@@ -157,14 +165,14 @@ def _fuse_batch_norms(model: nn.Module) -> None:
         model.set_submodule(names[norm], nn.Identity())
 
 
-def _compiled(function: Callable) -> Callable:
+def _compiled(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """``torch.compile`` of a function, whose failures are sentences.
 
     The first size of images is compiled for as it is; once there is a second one, for any.
     """
     compiled = torch.compile(function)
 
-    def call(inputs):
+    def call(inputs: Any) -> Any:
         try:
             return compiled(inputs)
         except torch._dynamo.exc.TorchDynamoException as error:
@@ -227,8 +235,8 @@ def use_precision(model: nn.Module, precision: torch.dtype) -> None:
     if precision == torch.float16 and device == 'cpu':
         raise UserError("precision='float16' is for GPUs: on a CPU use 'bfloat16', or 'float32'")
 
-    def in_precision(function):
-        def call(inputs):
+    def in_precision(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def call(inputs: Any) -> Any:
             with torch.autocast(device, precision):
                 return function(inputs)
         return call
@@ -250,9 +258,10 @@ class _InFloat32(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """As the layer's, in float32."""
         with torch.autocast(x.device.type, enabled=False):
-            return self.layer(x.float())
+            output: Tensor = self.layer(x.float())
+            return output
 
 
-def _detector(model: nn.Module) -> nn.Module:
+def _detector(model: nn.Module) -> Any:
     """The detector within a model for test-time augmentation."""
     return model.module if isinstance(model, BaseTTAModel) else model

@@ -1,7 +1,8 @@
 """Sizes of test images: the transforms that size them, and how to replace these in a config."""
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from mmdet_centernet.errors import UserError
 
@@ -36,7 +37,7 @@ def set_resolution(config: Config, resolution: str, tta_pipeline: bool = False) 
         dataset.pipeline = pipeline
 
 
-def datasets_of(settings: dict) -> Iterator[dict]:
+def datasets_of(settings: ConfigDict) -> Iterator[ConfigDict]:
     """Yield every data set with a pipeline within the config of one."""
     if settings.get('pipeline') is not None:
         yield settings
@@ -45,12 +46,12 @@ def datasets_of(settings: dict) -> Iterator[dict]:
         yield from datasets_of(each)
 
 
-def is_test_time_aug(step: dict) -> bool:
+def is_test_time_aug(step: dict[str, Any]) -> bool:
     """Return whether a transform's config is that of MMCV's ``TestTimeAug``."""
     return str(step['type']).rpartition('.')[2] == 'TestTimeAug'
 
 
-def index_of_sizing(pipeline: Sequence[dict], types: Sequence[str], purpose: str) -> int:
+def index_of_sizing(pipeline: Sequence[dict[str, Any]], types: Sequence[str], purpose: str) -> int:
     """Return the index of the transform that gives the image its size for the network.
 
     Args:
@@ -70,7 +71,9 @@ def index_of_sizing(pipeline: Sequence[dict], types: Sequence[str], purpose: str
     return found[0]
 
 
-def _resized(pipeline: Sequence[dict], resolution: str, config: Config) -> list[dict]:
+def _resized(
+    pipeline: Sequence[dict[str, Any]], resolution: str, config: Config
+) -> list[dict[str, Any]]:
     """Return a pipeline whose images are sized as ``resolution`` says.
 
     Within a ``TestTimeAug`` the transform is replaced at every scale.
@@ -88,7 +91,7 @@ def _resized(pipeline: Sequence[dict], resolution: str, config: Config) -> list[
             *pipeline[index + 1:]]
 
 
-def _sizing(old: dict, resolution: str, config: Config) -> dict:
+def _sizing(old: dict[str, Any], resolution: str, config: Config) -> dict[str, Any]:
     """Return the transform of ``resolution`` that replaces another one."""
     wanted = PAD_TYPE if resolution == 'keep' else RESIZE_TYPE
     if old['type'] == wanted:
@@ -104,7 +107,7 @@ def _sizing(old: dict, resolution: str, config: Config) -> dict:
     return dict(new, **{name: old[name] for name in kept if name in old})
 
 
-def _training_fit(config: Config) -> dict:
+def _training_fit(config: Config) -> dict[str, Any]:
     """Return the ``size`` (width, height) of training images, and their ``fit`` if there is one.
     """
     datasets = (datasets_of(config.train_dataloader.dataset)

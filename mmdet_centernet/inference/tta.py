@@ -5,8 +5,10 @@ come through the ``tta_pipeline``.
 """
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import Registry
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.inference.resolution import (
@@ -62,13 +64,15 @@ def use_tta(config: Config, tta: str) -> None:
     config.model = ConfigDict(**model, module=config.model)
 
 
-def _at_one_scale(pipeline: Sequence[dict]) -> list[dict]:
+def _at_one_scale(pipeline: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a ``tta_pipeline`` of one view: any test pipeline will do."""
     *before, last = pipeline
     return [*before, dict(type='TestTimeAug', transforms=[[last]])]
 
 
-def _at_scales(pipeline: Sequence[dict], scales: Sequence[float]) -> list[dict]:
+def _at_scales(
+    pipeline: Sequence[dict[str, Any]], scales: Sequence[float]
+) -> list[dict[str, Any]]:
     """Return a ``tta_pipeline`` with one view per scale.
 
     Raises:
@@ -93,7 +97,7 @@ def _check_head(config: Config, tta: str) -> None:
     kind = settings.get('type')
     scope = config.get('default_scope', 'mmdet')
 
-    def class_of(name, registry):
+    def class_of(name: Any, registry: Registry) -> Any:
         if not isinstance(name, str):
             return name
         with registry.switch_scope_and_registry(scope) as current:

@@ -120,8 +120,8 @@ def _clipped_areas(first: Floats, second: Floats) -> Floats:
     cos, sin = np.cos(second[:, 4]), np.sin(second[:, 4])
     dx, dz = first[:, 0] - second[:, 0], first[:, 1] - second[:, 1]
     center_x, center_z = cos * dx - sin * dz, sin * dx + cos * dz
-    turn = first[:, 4] - second[:, 4]
-    cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
+    rotation = first[:, 4] - second[:, 4]
+    cos, sin = np.cos(rotation)[:, None], np.sin(rotation)[:, None]
     along, across = first[:, 3:4] / 2 * _CORNER_X, first[:, 2:3] / 2 * _CORNER_Z
     x = center_x[:, None] + cos * along + sin * across  # [N, 4]
     z = center_z[:, None] + cos * across - sin * along

@@ -369,6 +369,40 @@ def gather_cells(features: Tensor, cells: Tensor) -> Tensor:
     return features.flatten(2).gather(2, index).transpose(1, 2)
 
 
+def read_cells(
+    features: Tensor, images: Tensor, cells: Tensor, channels: Tensor | None = None
+) -> Tensor:
+    """Read a feature map at cells of any images.
+
+    Args:
+        features (Tensor[B, C, H, W]): the map.
+        images (Tensor[M]): int64, in [0, B).
+        cells (Tensor[M]): int64 ``y * W + x``.
+        channels (Tensor[M, D], optional): int64, in [0, C); None for all.
+
+    Returns:
+        Tensor[M, D]
+    """
+    y, x = _divmod(cells, features.shape[-1])
+    if channels is None:
+        return features[images, :, y, x]
+    return features[images[:, None], channels, y[:, None], x[:, None]]
+
+
+def last_in_cells(places: Tensor, num_places: int, valid: Tensor) -> Tensor:
+    """Return which of N valid entries is the last one at its place, [N] bool.
+
+    Args:
+        places (Tensor[N]): int64 in [0, num_places).
+        num_places (int): number of places.
+        valid (Tensor[N]): bool.
+    """
+    order = torch.arange(len(places), device=places.device)
+    last = torch.full((num_places,), -1, device=places.device)
+    last.scatter_reduce_(0, places, torch.where(valid, order, -1), 'amax')
+    return last[places] == order
+
+
 def cell_positions(cells: Tensor, width: int) -> Tensor:
     """Return the (x, y) coordinates of flat cell indices.
 
@@ -381,6 +415,32 @@ def cell_positions(cells: Tensor, width: int) -> Tensor:
     """
     y, x = _divmod(cells, width)
     return torch.stack((x, y), dim=-1)
+
+
+def find_channel_peaks(
+    heatmap: Tensor, offset: Tensor | None, topk: int, kernel: int = 3
+) -> tuple[Tensor, Tensor]:
+    """Find the best local maxima of every channel.
+
+    Args:
+        heatmap (Tensor[B, C, H, W]): logits.
+        offset (Tensor[B, 2, H, W] | None): xy to add to a cell; 0.5 without it.
+        topk (int): peaks of each channel, P; fewer if the map has fewer cells.
+        kernel (int): see :func:`find_peaks`.
+
+    Returns:
+        tuple[Tensor, Tensor]: xy [B, C, P, 2] in cells, and scores [B, C, P] in [0, 1].
+    """
+    batch, channels = heatmap.shape[:2]
+    logits, cells, _ = find_peaks(heatmap.flatten(0, 1)[:, None], topk, kernel)
+    cells = cells.unflatten(0, (batch, channels))
+    xy: Tensor = cell_positions(cells, heatmap.shape[-1])
+    if offset is None:
+        xy = xy + 0.5
+    else:
+        read = gather_cells(offset, cells.flatten(1)).float()
+        xy = xy + read.unflatten(1, (channels, -1))
+    return xy, logits.float().sigmoid().unflatten(0, (batch, channels))
 
 
 def find_nearest_peaks(

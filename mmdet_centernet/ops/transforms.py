@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def transform_boxes(bboxes: Tensor, matrices: Tensor) -> Tensor:
@@ -65,3 +66,11 @@ def input_to_original(batch_img_metas: Sequence[Mapping[str, Any]], like: Tensor
             matrix = np.array([[scale_x, 0, left], [0, scale_y, top], [0, 0, 1]], np.float64)
         matrices.append(np.linalg.inv(matrix))
     return torch.from_numpy(np.stack(matrices)).to(like)
+
+
+def add_padded(first: Tensor, second: Tensor, dim: int) -> Tensor:
+    """Add tensors after padding the shorter one with zeros along a dimension."""
+    size = max(first.shape[dim], second.shape[dim])
+    padding = [0, 0] * (first.dim() - dim - 1)
+    return (F.pad(first, (*padding, 0, size - first.shape[dim]))
+            + F.pad(second, (*padding, 0, size - second.shape[dim])))

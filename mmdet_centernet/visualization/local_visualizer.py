@@ -1,13 +1,19 @@
 """MMEngine's visualizer for boxes, keypoints and attributes."""
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import mmcv
 import numpy as np
+from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import BaseBoxes
 from mmdet.visualization import DetLocalVisualizer
 from mmdet.visualization.palette import get_palette
 from mmengine.dist import master_only
+from mmengine.structures import InstanceData
+from numpy.typing import NDArray
 
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.io.attributes import name_attributes
+from mmdet_centernet.io.attributes import Attribute, name_attributes
 from mmdet_centernet.registry import VISUALIZERS
 from mmdet_centernet.visualization.attributes import attribute_lines
 from mmdet_centernet.visualization.heatmaps import heatmap_to_image
@@ -41,14 +47,31 @@ class CenterNetLocalVisualizer(DetLocalVisualizer):
         kpt_thr (float): predicted keypoints that score less are not drawn.
     """
 
-    def __init__(self, name='visualizer', image=None, vis_backends=None, save_dir=None,
-                 kpt_thr=0.3):
+    def __init__(
+        self,
+        name: str = 'visualizer',
+        image: NDArray[np.uint8] | None = None,
+        vis_backends: Sequence[Any] | None = None,
+        save_dir: str | None = None,
+        kpt_thr: float = 0.3,
+    ) -> None:
         super().__init__(name, image, vis_backends, save_dir)
         self.kpt_thr = kpt_thr
 
     @master_only
-    def add_datasample(self, name, image, data_sample=None, draw_gt=True, draw_pred=True,
-                       show=False, wait_time=0, out_file=None, pred_score_thr=0.3, step=0):
+    def add_datasample(
+        self,
+        name: str,
+        image: NDArray[Any],
+        data_sample: DetDataSample | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        pred_score_thr: float = 0.3,
+        step: int = 0,
+    ) -> None:
         """Draw [ground truth | predictions | keypoint heatmaps], those of them that there are.
 
         Args:
@@ -60,7 +83,7 @@ class CenterNetLocalVisualizer(DetLocalVisualizer):
                 ``attribute_<name>``), all in pixels of the image; ``pred_fields`` (``heatmaps``
                 [K, H', W'] with the metainfo ``stride``), which need the sample's
                 ``homography_matrix``.
-            draw_gt, draw_pred (bool): Leave out ground truth or predictions and heat maps.
+            draw_gt, draw_pred (bool): Draw ground truth; draw predictions and heatmaps.
             show (bool): Show a window.
             wait_time (float): How long, seconds; 0 waits for a key.
             out_file (str, optional): Written instead of handing the picture to the backends.
@@ -68,7 +91,7 @@ class CenterNetLocalVisualizer(DetLocalVisualizer):
             step (int): For the backends.
 
         Raises:
-            UserError: If there are heat maps, but nothing says where they belong.
+            UserError: If there are heatmaps, but no ``homography_matrix``.
         """
         image = image.clip(0, 255).astype(np.uint8)
         panels = []
@@ -91,7 +114,9 @@ class CenterNetLocalVisualizer(DetLocalVisualizer):
         else:
             self.add_image(name, drawn, step)
 
-    def _draw_instances(self, image, instances):
+    def _draw_instances(
+        self, image: NDArray[np.uint8], instances: InstanceData
+    ) -> NDArray[np.uint8]:
         """Return a copy of the image with boxes and skeletons, RGB."""
         self.set_image(image)
         points_per_pixel = 72 / self.dpi
@@ -116,10 +141,13 @@ class CenterNetLocalVisualizer(DetLocalVisualizer):
                 seen, hollow = visible > 0, visible == 1
             styles = find_styles(self.dataset_meta, labels.tolist(), keypoints.shape[1])
             draw_people(self.ax_save, keypoints, seen, styles, bboxes, points_per_pixel, hollow)
-        return self.get_image()
+        drawn: NDArray[np.uint8] = self.get_image()
+        return drawn
 
-    def _texts(self, instances, attributes):
-        """What is written into each box: class, score and attributes; None if nothing is."""
+    def _texts(
+        self, instances: InstanceData, attributes: Mapping[str, Attribute]
+    ) -> list[str] | None:
+        """Format the text in each box: class, score and attributes; None without any."""
         classes = self.dataset_meta.get('classes') or ()
         labels, predicted = instances.labels.tolist(), 'scores' in instances
         if predicted:
@@ -136,12 +164,14 @@ class CenterNetLocalVisualizer(DetLocalVisualizer):
             line += attribute_lines(each, with_scores=predicted)
         return ['\n'.join(line) for line in lines]
 
-    def _draw_heatmaps(self, image, data_sample):
+    def _draw_heatmaps(
+        self, image: NDArray[np.uint8], data_sample: DetDataSample
+    ) -> NDArray[np.uint8]:
         """Return the image in gray with keypoint heatmaps in their keypoints' colors, RGB."""
         heatmaps = data_sample.pred_fields.heatmaps.float().numpy()
         homography = data_sample.metainfo.get('homography_matrix')
         if homography is None:
-            raise UserError('heat maps cannot be laid over the image, because the data sample has '
+            raise UserError('heatmaps cannot be drawn over the image, because the data sample has '
                             'no homography_matrix: let the test pipeline end in '
                             'mmdet_centernet.PackInputs')
         return joints_overlay(image, heatmap_to_image(

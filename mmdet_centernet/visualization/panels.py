@@ -1,8 +1,11 @@
-"""Panels that show what a detector saw: ground truth, predictions, the centre heat map."""
+"""Panels of ground truth, predictions and the center heatmap, side by side."""
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -10,13 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
 
 from mmdet_centernet.ops.boxes_numpy import box_overlaps
 from mmdet_centernet.ops.matching import match_by_class
 from mmdet_centernet.visualization.attributes import score_text
 from mmdet_centernet.visualization.heatmaps import HEAT, heatmap_overlay, top_of
 
-# Okabe and Ito's colours, which the colour-blind can tell apart.
+# Okabe and Ito's colors, which color-blind people can distinguish.
 FOUND, WRONG, MISSED = '#2fd6a3', '#ff8c1a', '#ff4fa3'
 TRUTH = '#ffe14d'
 _PANEL_PIXELS = 620  # width of one photo in the picture
@@ -38,7 +42,7 @@ class Triptych:
 
     _HEAD, _FOOT, _GAP = 0.62, 0.42, 0.08  # inches
 
-    def __init__(self, image_shape, title):
+    def __init__(self, image_shape: tuple[int, ...], title: str) -> None:
         height, width = image_shape
         panel = np.array([width, height]) * _PANEL_PIXELS / width / _DPI  # inches
         self._extent = (0, width, height, 0)
@@ -51,7 +55,7 @@ class Triptych:
             title, fontsize=11, fontweight='bold', x=self._GAP / self._size[0], ha='left',
             y=1 - 0.09 / self._size[1], va='top')
 
-    def add(self, column, image, caption):
+    def add(self, column: int, image: NDArray[np.uint8], caption: str) -> Axes:
         """Put a photo [H, W, 3] into column 0, 1 or 2.
 
         Returns:
@@ -66,7 +70,13 @@ class Triptych:
         axes.set_title(caption, fontsize=10, pad=4, loc='left')
         return axes
 
-    def add_truth(self, image, truth, matches, noun):
+    def add_truth(
+        self,
+        image: NDArray[np.uint8],
+        truth: Mapping[str, NDArray[Any]],
+        matches: NDArray[np.int64],
+        noun: str,
+    ) -> Axes:
         """Put the photo with its ground-truth boxes into the first column.
 
         Args:
@@ -84,7 +94,16 @@ class Triptych:
         legend(axes, [(TRUTH, 'found'), (MISSED, 'missed')])
         return axes
 
-    def add_predictions(self, image, pred, truth, matches, noun, criterion, class_names):
+    def add_predictions(
+        self,
+        image: NDArray[np.uint8],
+        pred: Mapping[str, NDArray[Any]],
+        truth: Mapping[str, NDArray[Any]],
+        matches: NDArray[np.int64],
+        noun: str,
+        criterion: str,
+        class_names: Sequence[str],
+    ) -> Axes:
         """Put the photo with its predicted boxes into the second column.
 
         Args:
@@ -110,28 +129,35 @@ class Triptych:
         legend(axes, [(FOUND, f'right ({criterion})'), (WRONG, 'wrong')])
         return axes
 
-    def add_center_heatmap(self, image, heatmap):
-        """Put a heat map [H, W] of centres over the photo into the last column."""
+    def add_center_heatmap(self, image: NDArray[np.uint8], heatmap: NDArray[Any]) -> None:
+        """Overlay the photo with a center heatmap [H, W] in the last column."""
         top = top_of(heatmap)
-        axes = self.add(2, heatmap_overlay(image, heatmap, top), 'Centre heat map')
+        axes = self.add(2, heatmap_overlay(image, heatmap, top), 'Center heatmap')
         bar = self.figure.add_axes((
             axes.get_position().x0, (self._FOOT - 0.17) / self._size[1],
             self._panel[0] * 0.45 / self._size[0], 0.09 / self._size[1]))
         self.figure.colorbar(ScalarMappable(Normalize(0, top), HEAT), cax=bar,
                              orientation='horizontal', ticks=(0, top / 2, top))
         bar.tick_params(labelsize=7, length=2, pad=1)
-        bar.text(1.1, 0.5, "probability of an object's centre", fontsize=8, va='center',
+        bar.text(1.1, 0.5, "probability of an object's center", fontsize=8, va='center',
                  transform=bar.transAxes)
 
 
-def detection_panel(image, truth, pred, heatmap, title='', class_names=()):
-    """Draw [ground truth | predictions | heat map] of one photo.
+def detection_panel(
+    image: NDArray[np.uint8],
+    truth: Mapping[str, NDArray[Any]],
+    pred: Mapping[str, NDArray[Any]],
+    heatmap: NDArray[Any],
+    title: str = '',
+    class_names: Sequence[str] = (),
+) -> Figure:
+    """Draw [ground truth | predictions | heatmap] of one photo.
 
     Args:
         image (ndarray[H, W, 3]): uint8 RGB.
         truth (dict): ``bboxes`` ndarray[M, 4] xyxy, ``labels`` ndarray[M].
         pred (dict): ``bboxes`` ndarray[N, 4], ``labels`` [N], ``scores`` [N], best first.
-        heatmap (ndarray[H, W]): Probability that an object's centre lies here, in the
+        heatmap (ndarray[H, W]): Probability of an object's center at each pixel, in the
             image's frame (:func:`heatmap_to_image`).
         title (str): Above the panel.
         class_names (Sequence[str]): Drawn beside the score if there is more than one class.
@@ -148,8 +174,8 @@ def detection_panel(image, truth, pred, heatmap, title='', class_names=()):
     return panels.figure
 
 
-def label_of(score, label, class_names):
-    """What is written at a predicted box: the score, after the class if there are several.
+def label_of(score: float, label: int, class_names: Sequence[str]) -> str:
+    """Format the label of a predicted box: the score, after the class if there are several.
 
     Args:
         score (float): In [0, 1].
@@ -163,8 +189,15 @@ def label_of(score, label, class_names):
     return f'{class_names[label]} {text}' if len(class_names) > 1 else text
 
 
-def draw_boxes(axes, bboxes, colors, points_per_pixel, texts=None, line_width=None,
-               text_sizes=(0, 7.5)):
+def draw_boxes(
+    axes: Axes,
+    bboxes: NDArray[Any],
+    colors: Sequence[Any] | NDArray[Any],
+    points_per_pixel: float,
+    texts: Sequence[str] | None = None,
+    line_width: float | None = None,
+    text_sizes: tuple[float, float] = (0, 7.5),
+) -> None:
     """Draw boxes, with texts where there is room for them.
 
     Args:
@@ -198,12 +231,12 @@ def draw_boxes(axes, bboxes, colors, points_per_pixel, texts=None, line_width=No
                           path_effects=[withStroke(linewidth=1.2, foreground='#102018')])
 
 
-def legend(axes, entries, rows=1):
-    """Coloured names below a panel.
+def legend(axes: Axes, entries: Sequence[tuple[Any, str]], rows: int = 1) -> None:
+    """Draw colored names below a panel.
 
     Args:
         axes (Axes): Of the panel.
-        entries (list[tuple]): Colour and name of each.
+        entries (list[tuple]): Color and name of each.
         rows (int): One or two.
     """
     outline = withStroke(linewidth=3.8, foreground='#606060')
@@ -215,7 +248,7 @@ def legend(axes, entries, rows=1):
         columnspacing=1.4, labelspacing=0.25)
 
 
-def save_figure(figure, path):
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure whole or not at all; its folder is made.
 
     Args:

@@ -1,6 +1,7 @@
 """Drawing skeletons: keypoints, the links between them, keypoint heatmaps."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -28,11 +29,11 @@ class PoseStyle:
     """
 
     joint_colors: np.ndarray
-    links: list
+    links: list[tuple[int, int]]
     link_colors: np.ndarray
 
     @classmethod
-    def of(cls, skeleton: Mapping, num_keypoints: int) -> 'PoseStyle':
+    def of(cls, skeleton: Mapping[str, Any], num_keypoints: int) -> 'PoseStyle':
         """Return the style of a skeleton, or colors far apart and no links if it does not fit.
 
         Args:
@@ -46,14 +47,14 @@ class PoseStyle:
             hues = colormaps['hsv'](np.arange(num_keypoints) / max(num_keypoints, 1))
             return cls(hues[:, :3], [], np.empty((0, 3)))
         colors = np.asarray(colors, dtype=np.float64) / 255
-        links = [tuple(map(int, link)) for link in skeleton.get('skeleton_links', ())]
+        links = [(int(start), int(end)) for start, end in skeleton.get('skeleton_links', ())]
         link_colors = skeleton.get('skeleton_link_colors')
         link_colors = (colors[[end for _, end in links]] if link_colors is None
                        else np.asarray(link_colors, dtype=np.float64).reshape(-1, 3) / 255)
         return cls(colors, links, link_colors)
 
     @classmethod
-    def of_heatmaps(cls, dataset_meta: Mapping, count: int) -> 'PoseStyle':
+    def of_heatmaps(cls, dataset_meta: Mapping[str, Any], count: int) -> 'PoseStyle':
         """Return the style of keypoint heatmaps: that of a skeleton with as many keypoints."""
         skeletons = dataset_meta.get('skeletons') or {}
         fitting = [each for each in (dataset_meta, *skeletons.values())
@@ -62,8 +63,8 @@ class PoseStyle:
 
 
 def find_skeleton(
-    dataset_meta: Mapping, label: int, num_keypoints: int
-) -> tuple[Mapping, int] | None:
+    dataset_meta: Mapping[str, Any], label: int, num_keypoints: int
+) -> tuple[Mapping[str, Any], int] | None:
     """Return the skeleton of a class and its number of keypoints; None without keypoints.
 
     Args:
@@ -86,7 +87,7 @@ def find_skeleton(
 
 
 def find_styles(
-    dataset_meta: Mapping, labels: Sequence[int], num_keypoints: int
+    dataset_meta: Mapping[str, Any], labels: Sequence[int], num_keypoints: int
 ) -> list[PoseStyle | None]:
     """Return the style of each object's skeleton; None for objects without keypoints.
 

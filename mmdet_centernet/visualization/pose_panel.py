@@ -1,5 +1,6 @@
 """A panel that shows what a pose estimator saw."""
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -41,11 +42,12 @@ def keypoint_similarities(
     spreads = 2 * areas[:, None] * np.square(2 * np.asarray(sigmas, dtype=np.float64))
     labeled = truth['keypoints_visible'] > 0
     similar = (np.exp(-distances / spreads) * labeled).sum(axis=-1)
-    return similar / np.maximum(labeled.sum(axis=-1), 1)
+    similarities: np.ndarray = similar / np.maximum(labeled.sum(axis=-1), 1)
+    return similarities
 
 
 def _compare(
-    truth: Mapping[str, np.ndarray], pred: Mapping[str, np.ndarray], meta: Mapping
+    truth: Mapping[str, np.ndarray], pred: Mapping[str, np.ndarray], meta: Mapping[str, Any]
 ) -> tuple[np.ndarray, str]:
     """Return the likeness [N, M] of predictions and ground truth, and when they agree.
 
@@ -73,7 +75,7 @@ def pose_panel(
     pred: Mapping[str, np.ndarray],
     heat: np.ndarray,
     title: str = '',
-    dataset_meta: Mapping | None = None,
+    dataset_meta: Mapping[str, Any] | None = None,
     kpt_thr: float = 0.3,
 ) -> Figure:
     """Draw [ground truth | predictions | heatmaps] of one photo, with skeletons.
@@ -105,7 +107,9 @@ def pose_panel(
     matches = match_by_class(likeness, pred['labels'], truth['labels'])
     panels = Triptych(image.shape[:2], title)
     names = meta.get('classes') or ()
-    noun = 'poses' if all(name in meta.get('skeletons', names) for name in names) else 'objects'
+    noun = 'poses'
+    if not all(name in meta.get('skeletons', names) for name in names):  # some are plain boxes
+        noun, criterion = 'objects', criterion.replace('OKS', 'OKS or IoU')
 
     axes = panels.add_truth(image, truth, matches, noun)
     visible = truth['keypoints_visible']
@@ -121,11 +125,11 @@ def pose_panel(
         panels.add_center_heatmap(image, heat)
         return panels.figure
     axes = panels.add(2, joints_overlay(image, heat),
-                      f'Joint heat maps (full colour: probability {top_of(heat[..., 0]):.1f})')
+                      f'Keypoint heatmaps (full color: probability {top_of(heat[..., 0]):.1f})')
     names = meta.get('keypoint_id2name', {})
     if len(names) == num_keypoints <= _MOST_NAMES:
         colors = PoseStyle.of(meta, num_keypoints).joint_colors
-        of_color: dict[tuple, list[str]] = {}
+        of_color: dict[tuple[float, ...], list[str]] = {}
         for index, name in sorted(names.items()):
             of_color.setdefault(tuple(colors[index]), []).append(name.replace('_', ' '))
         legend(axes, [(color, ', '.join(same)) for color, same in of_color.items()], rows=2)

@@ -159,7 +159,7 @@ def test_unlabelled_test_file(build):
     ('[1, 2]', "not in COCO format: it is a list, without a list 'images' and 'categories'"),
     ('{"data_list": [], "metainfo": {}}', r"keys \('data_list', 'metainfo'\), without"),
     ({**content(), 'annotations': {}}, "without a list 'annotations'"),
-    ({**content(GOOD), 'images': [3]}, r'images\[0\] of .*ann.json is no JSON object'),
+    ({**content(GOOD), 'images': [3]}, r'images\[0\] of .*ann.json is not a JSON object'),
     (content(images=0), 'lists no image at all'),
     ({**content(), 'images': [dict(id=1, width=3, height=3)]},
      r'images\[0\] of .* has no file_name'),

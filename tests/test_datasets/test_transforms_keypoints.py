@@ -292,7 +292,7 @@ def test_load_keypoints():
             sample['gt_keypoints_visible'][row], instance['keypoints_visible'])
     assert sample['gt_keypoints'].dtype == sample['gt_keypoints_visible'].dtype == np.float32
     del sample['flip_indices']
-    with pytest.raises(UserError, match=r'a\.png comes from a data set without joints'):
+    with pytest.raises(UserError, match=r'a\.png comes from a data set without keypoints'):
         LoadKeypoints()(sample)
 
 

@@ -174,12 +174,12 @@ def test_skeletons_that_agree_may_share_keypoints():
      "the data set has 4 keypoints, but Keypoints(classes=['dog']) predicts 3: set its "
      'num_keypoints=4'),
     (dict(num_keypoints=4, classes=['dog'], flip_pairs=[(0, 1)]), MIXED,
-     'the data set has the pairs of left and right keypoints [(2, 3)], but flip_pairs of '
-     "Keypoints(classes=['dog']) is [(0, 1)]: leave flip_pairs out of the model"),
+     'the data set has the pairs of left and right keypoints [(2, 3)], but '
+     "Keypoints(classes=['dog']).flip_pairs is [(0, 1)]: leave flip_pairs out of the model"),
     (dict(num_keypoints=4), MIXED,
      "the classes of the data set have different numbers of keypoints, {'figure': 3, 'dog': 4}, "
-     'but model.bbox_head predicts 4 for all: compose mmdet_centernet.CenterHead with Keypoints '
-     'for each skeleton, which have classes and names of their own'),
+     'but model.bbox_head predicts the same number for all: compose mmdet_centernet.CenterHead '
+     'with Keypoints for each skeleton, which have classes and names of their own'),
     (dict(num_keypoints=3, classes=['figure', 'dog']),
      mixed_meta(figure=HANDS, dog=dict(HANDS, flip_pairs=[])),
      "different pairs of left and right keypoints, {'figure': [(1, 2)], 'dog': []}, but "

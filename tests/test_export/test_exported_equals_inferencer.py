@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 from spread_weights import spread_outputs
 
 from mmdet_centernet.apis import CenterNetInferencer, ExportedDetector
+from mmdet_centernet.datasets.skeleton import parse_skeleton
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.export.export import export
 from mmdet_centernet.inference.loading import load_detector
@@ -20,7 +21,7 @@ from mmdet_centernet.models.properties import Branch, Property, flip_map
 from mmdet_centernet.registry import MODELS
 
 PIXELS, OTHERS = 0.05, 1e-3
-CLASSES = ('person', 'apple')
+CLASSES = ('person', 'apple', 'stone')
 ATTRIBUTES = dict(
     ripeness=dict(kind='class', values=['green', 'ripe', 'rotten']),
     marks=dict(kind='multi_label', values=['wet', 'bruised']),
@@ -30,11 +31,11 @@ PROPERTIES = [
     dict(type='mmdet_centernet.Attribute', name='ripeness', num_classes=3),
     dict(type='mmdet_centernet.Attribute', name='marks', kind='multi_label', num_classes=2),
     dict(type='mmdet_centernet.Attribute', name='age', kind='number', mean=5.0, std=2.0),
-    dict(type='mmdet_centernet.Keypoints', num_keypoints=4, classes=['person'],
-         flip_pairs=[(0, 1), (2, 3)])]
-SKELETON = dict(
-    num_keypoints=4, keypoint_id2name=dict(enumerate(pose_project.NAMES)),
-    flip_pairs=[(0, 1), (2, 3)], skeleton_links=[(0, 1)])
+    dict(type='mmdet_centernet.Keypoints', num_keypoints=4, classes=['person']),
+    dict(type='mmdet_centernet.Keypoints', num_keypoints=2, classes=['apple'], name='stem')]
+SKELETONS = dict(
+    person=parse_skeleton(category=dict(keypoints=pose_project.NAMES, skeleton=[[1, 2]])),
+    apple=parse_skeleton(category=dict(keypoints=['stem', 'base'])))
 
 
 def flip_tips(values):
@@ -67,7 +68,7 @@ class MovedTip(Tip):
 def write_composed_config(folder, data, extra=''):
     return tiny_project.write_config(folder, data, 'composed.py', CLASSES, extra=f"""
 model['bbox_head'] = dict(
-    type='mmdet_centernet.CenterHead', num_classes=2, in_channels=8, feat_channels=8,
+    type='mmdet_centernet.CenterHead', num_classes=3, in_channels=8, feat_channels=8,
     properties={PROPERTIES!r})
 """ + extra)
 
@@ -92,7 +93,8 @@ class Project:
         if task == 'own':
             self.config.model.bbox_head.properties = [dict(type=own)]
         elif task == 'composed':
-            self.meta = dict(classes=CLASSES, attributes=ATTRIBUTES, **SKELETON)
+            self.meta = dict(classes=CLASSES, attributes=ATTRIBUTES, num_keypoints=4,
+                             skeletons=SKELETONS)
         self.weights = folder / 'weights.pth'
         torch.save(dict(state_dict=self.varied((64, 192 if is_3d else 96)),
                         meta=dict(dataset_meta=self.meta)), self.weights)
@@ -196,18 +198,19 @@ def test_predictions_of_a_composed_head(projects, tmp_path):
     project = projects['composed']
     metadata = project.export(tmp_path / 'model.onnx', shape=(64, 96))
     assert metadata.attributes == ATTRIBUTES and metadata.points == ('bboxes', 'keypoints')
-    assert metadata.properties[-1] == dict(
-        type='Keypoints', points=['keypoints'], num_keypoints=4, classes=['person'])
+    assert metadata.properties[-2:] == (
+        dict(type='Keypoints', points=['keypoints'], num_keypoints=4, classes=['person']),
+        dict(type='Keypoints', points=['keypoints'], num_keypoints=2, classes=['apple']))
     detector = ExportedDetector(tmp_path / 'model.onnx')
     found, *_ = project(
         detector, out_dir=tmp_path, no_save_pred=False, no_save_vis=True)['predictions']
     assert json.loads((tmp_path / 'preds/0.json').read_text()) == found
     raw = detector.detect(project.images)[0]
     labels = raw['labels']
-    assert set(labels) == {0, 1}
-    # Apples have no keypoints.
-    assert (raw['keypoint_scores'][labels == 1] == 0).all()
-    assert (raw['keypoint_scores'][labels == 0] > 0).all()
+    assert set(labels) == {0, 1, 2}
+    # Apples have two keypoints, stones have none.
+    np.testing.assert_array_equal(
+        raw['keypoint_scores'] > 0, np.arange(4) < np.array([4, 2, 0])[labels, None])
     assert raw['attribute_ripeness'].shape == (len(labels), 3)
     np.testing.assert_allclose(raw['attribute_ripeness'].sum(axis=1), 1, rtol=1e-5)
     for index, named in enumerate(found['attributes']):

@@ -4,15 +4,18 @@ import warnings
 import pytest
 import tiny_project
 import torch
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmdet_centernet.apis import CenterNetInferencer
 from mmdet_centernet.datasets.skeleton import parse_skeleton
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.inference.drawing import choose_visualizer
 from mmdet_centernet.inference.loading import load_detector
 from mmdet_centernet.models.properties import Attribute, Keypoints
 from mmdet_centernet.registry import MODELS
+from mmdet_centernet.visualization import CenterNetLocalVisualizer, Mono3DLocalVisualizer
 
 CLASSES = ('person', 'apple')
 SKELETON = parse_skeleton(category=dict(keypoints=['left_hand', 'right_hand', 'nose']))
@@ -112,3 +115,11 @@ def test_inferencer_names_attributes(config, state, folder):
         assert named == dict(ripeness=dict(
             value=RIPENESS['values'][probabilities.index(best)], score=best))
     assert result['visualization'][0].shape == (64, 96, 3)
+    assert type(inferencer.visualizer) is CenterNetLocalVisualizer
+
+
+@pytest.mark.parametrize('task, has_attributes, expected', [
+    ('detection', False, DetLocalVisualizer), ('detection', True, CenterNetLocalVisualizer),
+    ('pose', False, CenterNetLocalVisualizer), ('mono3d', True, Mono3DLocalVisualizer)])
+def test_choose_visualizer(task, has_attributes, expected):
+    assert choose_visualizer(task, has_attributes) is expected

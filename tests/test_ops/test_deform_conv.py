@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.profiler import profile
 
-from mmdet_centernet.ops import deform_conv
 from mmdet_centernet.ops.deform_conv import (
-    _with_grid_sample,
     deform_conv2d_op,
+    embedding_bag,
     modulated_deform_conv2d,
 )
+from mmdet_centernet.ops.deform_conv.grid_sample import deform_conv2d_by_grid_sample
 
 
 def bilinear(plane, y, x):
@@ -89,10 +89,10 @@ def test_equals_loop(case, monkeypatch):
     """However the work is cut, and from standard operators."""
     tensors, settings = make(**CASES[case])
     expected = deform_conv_slowly(*(t if t is None else t.numpy() for t in tensors), *settings)
-    got = {'standard operators': _with_grid_sample(*tensors, *settings),
+    got = {'standard operators': deform_conv2d_by_grid_sample(*tensors, *settings),
            'whole': modulated_deform_conv2d(*tensors, *settings)}
     for workspace in (3000, 1):  # some taps, each tap
-        monkeypatch.setattr(deform_conv, 'WORKSPACE', workspace)
+        monkeypatch.setattr(embedding_bag, 'WORKSPACE', workspace)
         got[workspace] = modulated_deform_conv2d(*tensors, *settings)
     for name, value in got.items():
         np.testing.assert_allclose(value.numpy(), expected, rtol=1e-9, atol=1e-9, err_msg=name)
@@ -109,9 +109,9 @@ def gradients(function, tensors, settings):
 def test_gradients_equal_those_of_standard_operators(case, monkeypatch):
     """Of the whole at once, and of each tap."""
     tensors, settings = make(**CASES[case])
-    expected = gradients(_with_grid_sample, tensors, settings)
-    for workspace in (deform_conv.WORKSPACE, 1):
-        monkeypatch.setattr(deform_conv, 'WORKSPACE', workspace)
+    expected = gradients(deform_conv2d_by_grid_sample, tensors, settings)
+    for workspace in (embedding_bag.WORKSPACE, 1):
+        monkeypatch.setattr(embedding_bag, 'WORKSPACE', workspace)
         for got, want in zip(
                 gradients(modulated_deform_conv2d, tensors, settings), expected, strict=True):
             torch.testing.assert_close(got, want)
@@ -160,7 +160,7 @@ def peak_bytes(function):
 ], ids=['cut taps', 'stride', 'groups'])
 def test_memory_is_bounded(settings, monkeypatch):
     workspace = 2 << 20
-    monkeypatch.setattr(deform_conv, 'WORKSPACE', workspace)
+    monkeypatch.setattr(embedding_bag, 'WORKSPACE', workspace)
     tensors, settings = make(**settings)
     layout = torch.channels_last
     inputs = [
@@ -233,7 +233,7 @@ def test_wrong_shapes_are_named():
         modulated_deform_conv2d(x, offset[:, :16], mask, weight, bias, *settings)
     with pytest.raises(ValueError, match='mask has 8 channels.* needs 9'):
         modulated_deform_conv2d(x, offset, mask[:, :8], weight, bias, *settings)
-    with pytest.raises(ValueError, match='4 input channels do not divide'):
+    with pytest.raises(ValueError, match='4 input channels are not divisible'):
         modulated_deform_conv2d(x, offset, mask, weight, bias, groups=3)
 
 

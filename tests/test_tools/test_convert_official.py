@@ -155,12 +155,15 @@ def test_bubbliiiings_files(tool, tmp_path, entry, config):
                                          'model.bbox_head.in_channels=16'),
      'deconvolutions of 64/32/16 channels'),
     ('official/ctdet_coco_resdcn101.py', ('model.backbone.style=caffe', ), "style='caffe'"),
+    ('official/ddd_3dop.py', ('model.bbox_head.with_location_offset=True', ),
+     'it does not have the branch location_offset (DLA-34'),
 ])
 def test_configs_that_the_original_cannot_express_are_refused(
         tool, tmp_path, capsys, config, options, expected):
     settings = Config.fromfile(CONFIGS / config)
-    settings.merge_from_dict(dict(option.split('=') for option in options if 'style' in option))
-    if 'filters' in str(options):
+    if 'filters' not in str(options):
+        settings.merge_from_dict(dict(option.split('=') for option in options))
+    else:
         settings.model.neck.num_deconv_filters = (64, 32, 16)
         settings.model.bbox_head.in_channels = 16
     state = convert._build_empty_model(settings).state_dict()
@@ -222,8 +225,8 @@ def test_networks_without_a_config(tool, tmp_path, capsys):
     torch.save(weights, tmp_path / 'theirs.pth')
     assert tool(TOOL, tmp_path / 'theirs.pth') == 0
     assert capsys.readouterr().out.endswith(
-        'heads 256 wide for heatmap, depth, dims, wh, offset, 3 classes; none of the configs that '
-        'ship fits it\n')
+        'heads 256 wide for heatmap, depth, dims, wh, offset, 3 classes; none of the '
+        "package's configs fits it\n")
 
 
 def test_other_numbers_of_classes_and_keypoints(tool, tmp_path, capsys):

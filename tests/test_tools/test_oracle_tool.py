@@ -165,7 +165,7 @@ def test_what_is_lost_is_said(tool, load, config, capsys):
 @pytest.mark.parametrize('extra, arguments, words', [
     ('test_evaluator = None\n', (), 'the config has no test_evaluator'),
     ('test_dataloader = None\n', (), 'the config has no test_dataloader'),
-    ("model['bbox_head']['num_classes'] = 5\n", (), '2 classes (square, disc) by'),
+    ("model['bbox_head']['num_classes'] = 5\n", (), '2 classes (square, disc) according to'),
     ("model['bbox_head'] = dict(type='mmdet.CenterNetHead', in_channels=8, feat_channels=8, "
      'num_classes=2)\n', (), 'the head is a CenterNetHead, but the oracle replaces the outputs'),
     ("model['bbox_head'] = dict(type='mmdet_centernet.CenterNetPoseHead', num_classes=2, "

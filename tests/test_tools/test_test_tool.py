@@ -318,4 +318,5 @@ def test_demo_pictures_of_poses(tool, pose, tmp_path, capsys):
     torch.save(dict(state_dict=pose_project.weights_of(wrong)), tmp_path / 'five.pth')
     capsys.readouterr()
     assert tool('demo_pictures.py', wrong, tmp_path / 'five.pth', '--out-dir', tmp_path) == 1
-    assert 'val_dataloader has 4 joints' in last_error(capsys)
+    error = last_error(capsys)
+    assert 'val_dataloader, by ' in error and 'has 4 keypoints, but' in error

@@ -202,8 +202,8 @@ def test_start_from_other_number_of_classes_says_what_was_left_out(
 @pytest.mark.parametrize('names, expected', [
     (['fc.weight'], 'fc.weight'),
     # The original's, before conversion.
-    (['base.level5.x', 'dla_up.x', 'ida_up.x', 'hm.x'],
-     'is to be converted first: python tools/model_converters/convert_checkpoint.py'),
+    (['base.level5.x', 'dla_up.x', 'ida_up.x', 'hm.2.weight'],
+     'which has to be converted first: python tools/model_converters/convert_checkpoint.py'),
 ])
 def test_start_from_another_model_is_refused(tool, tiny_data, tmp_path, capsys, names, expected):
     torch.save({'state_dict': {name: torch.zeros(2) for name in names}},

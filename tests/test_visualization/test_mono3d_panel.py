@@ -51,7 +51,7 @@ def test_boxes_are_matched_by_their_bev_overlap():
     first, second, heat, above = figure.axes[:3] + figure.axes[-1:]
     captions = [axes.get_title(loc='left') for axes in (first, second, heat, above)]
     assert captions == ['Ground truth: 2 boxes', 'Predictions: 2 boxes, 1 right, 1 missed',
-                        'Centre heat map', "Bird's-eye view"]
+                        'Center heatmap', "Bird's-eye view"]
     assert {text.get_text() for text in first.texts} == {'Car 10.0 m', 'Car 12.0 m'}
     assert {text.get_text() for text in second.texts} == {'Car 0.90 10.0 m', 'Car 0.80 12.0 m'}
     around = rendered(figure)

@@ -157,7 +157,7 @@ def test_joint_heat_maps_have_their_joints_colors():
     at = rendered(figure)
     assert near(at(2, (2.5, 2.5)), [60] * 3) and at(2, (26, 18)) @ [1, -0.5, -0.5] > 150
     assert figure.axes[2].get_title(loc='left') == (
-        'Joint heat maps (full colour: probability 0.7)')  # between cells it is less
+        'Keypoint heatmaps (full color: probability 0.7)')  # between cells it is less
     names = figure.axes[2].get_legend().get_texts()
     assert [text.get_text() for text in names] == ['left foot', 'head', 'right foot']
 
@@ -167,7 +167,7 @@ def test_nobody(meta):
     figure = panel(truth(), predictions(), meta)
     captions, first, second = captions_and_box_colors(figure)
     assert captions[:3] == ['Ground truth: 0 poses',
-                            'Predictions: 0 poses, 0 right, 0 missed', 'Centre heat map']
+                            'Predictions: 0 poses, 0 right, 0 missed', 'Center heatmap']
     assert not first and not second
     figure.canvas.draw()
     assert captions_and_box_colors(panel(truth((0, 0)), predictions(), meta))[1] == [MISSED]
@@ -194,6 +194,8 @@ def test_each_class_is_compared_and_drawn_by_its_own_skeleton():
     figure = panel(people, pred, MIXED_META, kpt_thr=0.)
     captions, first, second = captions_and_box_colors(figure)
     assert captions[:2] == ['Ground truth: 3 objects', 'Predictions: 3 objects, 2 right, 1 missed']
+    legend = figure.axes[1].get_legend().get_texts()
+    assert legend[0].get_text() == 'right (OKS or IoU ≥ 0.5)'
     assert first == [TRUTH, TRUTH, MISSED] and second == [FOUND, FOUND, WRONG]
     at = rendered(figure)
     for column, move in ((0, 0 * shift), (1, shift)):

@@ -81,13 +81,13 @@ def images_of(args):
     results, labels = (names_in(folder, kind) for folder, kind in (
         (args.results, 'result'), (args.labels, 'label')))
     names = labels if args.split is None else read_split(args.split)
-    unlabelled = sorted(set(names if args.split else results) - set(labels))
-    if unlabelled and args.split:
-        raise UserError(f'image {unlabelled[0]!r} of {args.split} has no label file in '
+    unlabeled = sorted(set(names if args.split else results) - set(labels))
+    if unlabeled and args.split:
+        raise UserError(f'image {unlabeled[0]!r} of {args.split} has no label file in '
                         f'{args.labels}: name the labels and the split of the same images')
-    if unlabelled:
+    if unlabeled:
         raise UserError(
-            f'{args.results}/{unlabelled[0]}.txt has no label file in {args.labels}: name the '
+            f'{args.results}/{unlabeled[0]}.txt has no label file in {args.labels}: name the '
             'labels of the same images, or the images to evaluate with --split')
     missing = sorted(set(names) - set(results))
     if missing and not args.missing_empty:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from pipelines import photographs
 
 from mmdet_centernet.export.export import export
+from mmdet_centernet.export.options import DcnForm
+from mmdet_centernet.io.inputs import read_image
 from mmdet_centernet.runtime.backends import open_model
 
 CALIBRATION_IMAGES = 32
@@ -27,7 +29,7 @@ def predict(
     batch: int = 1,
     size: int = 512,
     precision: str = 'float32',
-    dcn: str = 'grid_sample',
+    dcn: DcnForm = 'grid_sample',
 ) -> Callable[[], list[NDArray[Any]]]:
     """Return a run from uint8 images to detections, as :func:`networks.predict`, in a runtime.
 
@@ -59,7 +61,7 @@ def _folder() -> Path:
 
 
 @cache
-def _file(model: str, extension: str, batch: int, size: int, dcn: str) -> Path:
+def _file(model: str, extension: str, batch: int, size: int, dcn: DcnForm) -> Path:
     """Export a model with the weights of :func:`networks.our_model`."""
     init_default_scope('mmdet')
     detector = our_model(model).eval()
@@ -81,7 +83,7 @@ def _quantized(model: str, batch: int, size: int) -> Path:
 
     from mmdet_centernet.export import openvino
     from mmdet_centernet.export.quantize import quantize
-    images = [cv2.resize(cv2.imread(info['img_path']), (size, size))
+    images = [cv2.resize(read_image(info['img_path']), (size, size))
               for info in photographs(CALIBRATION_IMAGES)]
     source = onnx.load(_file(model, '.onnx', batch, size, 'grid_sample'))
     path = _folder() / f'{model}_{batch}_{size}_int8.xml'

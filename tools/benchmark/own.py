@@ -30,7 +30,7 @@ def tta(side, height=375, width=500, model='R18-DCN'):
 
 
 def pose(side, batch=16, size=512):
-    """Poses from outputs full of peaks (``'decoding'``), and DLA-34 that puts out such.
+    """Poses from outputs full of peaks (``'decoding'``), and DLA-34 that produces them.
 
     A run returns the instances, or the network's outputs.
     """

@@ -13,7 +13,7 @@ from networks import mmdet_config, our_config
 WIDTH, HEIGHT = 640, 480
 OUR_CONFIGS = {
     'ours': 'centernet_dla34_140e_coco.py',
-    'ours, colours on the device': 'centernet_dla34_140e_coco.py',
+    'ours, colors on the device': 'centernet_dla34_140e_coco.py',
     "ours, mmdet's recipe": 'centernet_r18_dcn_140e_coco.py',
 }
 _QUALITY = 90  # of COCO's JPEGs, about
@@ -63,7 +63,7 @@ def load(side, count=32):
 
     Args:
         side (str): ``'mmdet'``, its CenterNet's; ``'ours'``, the paper's recipe; ``'ours,
-            colours on the device'``, the same with ``ColorJitterPCA(on_device=True)``; ``"ours,
+            colors on the device'``, the same with ``ColorJitterPCA(on_device=True)``; ``"ours,
             mmdet's recipe"``.
         count (int): images that a run goes through, each run with equal random choices.
 

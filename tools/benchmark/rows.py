@@ -84,8 +84,8 @@ def predict_sides(model):
     settings = dict(side='ours', model=model)
     sides = [
         make('ours', settings=settings),
-        make('ours, optimised', settings=dict(settings, optimized=True)),
-        make('ours, optimised, bf16', dtype='bfloat16',
+        make('ours, optimized', settings=dict(settings, optimized=True)),
+        make('ours, optimized, bf16', dtype='bfloat16',
              settings=dict(settings, optimized=True, bf16=True))]
     if model == r18():
         sides.insert(0, make('mmdet', settings=dict(settings, side='mmdet')))

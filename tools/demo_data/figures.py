@@ -89,7 +89,8 @@ class Thing:
     Attributes:
         kind (str): ``figure``, ``crowd`` or ``obstacle``.
         parts (list[Part]): drawn in this order.
-        joints (ndarray[7, 2] | None): of a figure, px, wherever they are.
+        joints (ndarray[7, 2] | None): keypoints of a figure, px, also hidden ones and those
+            outside the picture.
     """
     kind: str
     parts: list
@@ -523,22 +524,22 @@ def draw_split(split, folder, count, options):
     (folder / 'annotations' / f'{split}.json').write_text(json.dumps(content))
     flags = np.array([item['keypoints'][2::3] for item in annotations]).reshape(-1)
     crowds = sum(item['iscrowd'] for item in annotations)
-    labelled = sum(item['num_keypoints'] > 0 for item in annotations)
+    labeled = sum(item['num_keypoints'] > 0 for item in annotations)
     return dict(
-        pictures=count, figures=labelled,
-        unlabelled=len(annotations) - labelled - crowds, crowds=crowds,
+        pictures=count, figures=labeled,
+        unlabeled=len(annotations) - labeled - crowds, crowds=crowds,
         seen=int((flags == 2).sum()), covered=int((flags == 1).sum()),
-        outside=labelled * len(JOINTS) - int((flags > 0).sum()))
+        outside=labeled * len(JOINTS) - int((flags > 0).sum()))
 
 
 def write_readme(folder, counts, options):
     """Describe the data."""
     lines = [
         '# Figures', '',
-        'Synthetic people with seven joints in COCO keypoint format, drawn by '
+        'Synthetic people with seven keypoints in COCO keypoint format, drawn by '
         f'`tools/demo_data/figures.py` (which says what is annotated how) with '
         f'{json.dumps(options)}.', '',
-        '| split | pictures | figures with joints | without | crowds | joints seen | covered '
+        '| split | pictures | figures with keypoints | without | crowds | visible | covered '
         '| outside |',
         '|---|---|---|---|---|---|---|---|']
     for split, numbers in counts.items():

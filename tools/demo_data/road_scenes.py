@@ -18,7 +18,7 @@ The labels follow KITTI (readme.txt of its object development kit):
 * ``truncated`` is the fraction of the area of the uncut ``bbox`` that lies outside the picture.
 * ``occluded`` depends on the fraction of an object's pixels in the picture that are visible, see
   ``OCCLUSION_LEVELS``. What is covered more than that, or farther away than 30 m, becomes a
-  ``DontCare`` region; what hardly shows is not labelled.
+  ``DontCare`` region; what is hardly visible is not labeled.
 * Numbers have two decimals; what is drawn is the rounded 3D box. The camera has no pitch, so
   that boxes turn about y only, and their y is the camera's height above the ground.
 
@@ -125,7 +125,7 @@ class Face:
 
 @dataclass
 class Thing:
-    """What stands on the ground.
+    """Object that stands on the ground.
 
     Attributes:
         kind (str): KITTI's type, or ``CLUTTER``.
@@ -948,7 +948,7 @@ def write_readme(folder, counts, options):
     lines = [
         '# Road scenes', '',
         "Drawn road scenes in the format of KITTI's object benchmark, by "
-        '`tools/demo_data/road_scenes.py` (which says what is labelled how) with '
+        '`tools/demo_data/road_scenes.py` (which says what is labeled how) with '
         f'{json.dumps(options)}.', '',
         '| split | ' + ' | '.join(kinds) + ' |', '|---' * (len(kinds) + 1) + '|']
     for split, numbers in counts.items():

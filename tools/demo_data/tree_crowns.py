@@ -64,7 +64,7 @@ def tile_spans(length, size, overlap):
     Args:
         length (int): side of the photo, px.
         size (int): side of a tile, px.
-        overlap (int): least overlap of two neighbours, px, below ``size``.
+        overlap (int): least overlap of two neighbors, px, below ``size``.
 
     Returns:
         list[tuple[int, int]]: (start, stop) of each tile; the first starts at 0, the last

@@ -1,4 +1,6 @@
-"""Keypoints of objects into a sample."""
+"""Loading of keypoints into a sample."""
+from typing import Any
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 
@@ -8,26 +10,26 @@ from mmdet_centernet.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadKeypoints(BaseTransform):
-    """Joints of the instances, in the rows of ``mmdet.LoadAnnotations``.
+    """Loader of the instances' keypoints, in the rows of ``mmdet.LoadAnnotations``.
 
-    Reads ``instances`` (each with ``keypoints`` and ``keypoints_visible``) and
+    It reads ``instances`` (each with ``keypoints`` and ``keypoints_visible``) and
     ``flip_indices`` (K ids, or K ids for each class). Writes ``gt_keypoints`` (float32 [N, K, 2],
     px of the original image, (x, y)), ``gt_keypoints_visible`` (float32 [N, K]: 0 not labeled, 1
-    hidden, 2 visible), and ``keypoints_homography``: the ``homography_matrix`` that the
-    joints belong to, which is that of the moment and then follows what moves the joints.
-    A sample without ``instances``, as an inferencer's, stays as it is.
+    hidden, 2 visible), and ``keypoints_homography``: the ``homography_matrix`` of the keypoints,
+    the current one, which transforms of keypoints then update. A sample without ``instances``,
+    such as an inferencer's, is not changed.
 
     Raises:
-        UserError: if the data set gives no joints.
+        UserError: if the data set has no keypoints.
     """
 
-    def transform(self, results):
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         if 'instances' not in results:
             return results
         if 'flip_indices' not in results:
             raise UserError(
                 f'{results.get("img_path", "this sample")} comes from a data set without '
-                'joints: use mmdet_centernet.CocoPoseDataset, or leave LoadKeypoints out')
+                'keypoints: use mmdet_centernet.CocoPoseDataset, or leave LoadKeypoints out')
         instances = results['instances']
         count = np.shape(results['flip_indices'])[-1]
         results['gt_keypoints'] = np.array(
@@ -38,5 +40,5 @@ class LoadKeypoints(BaseTransform):
         results['keypoints_homography'] = results.get('homography_matrix')
         return results
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f'{type(self).__name__}()'

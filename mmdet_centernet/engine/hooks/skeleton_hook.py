@@ -1,4 +1,4 @@
-"""Give the model what it needs to know of the data."""
+"""Transfer of the dataset's metainfo to the head."""
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -15,14 +15,13 @@ from mmdet_centernet.registry import HOOKS
 
 @HOOKS.register_module()
 class SkeletonHook(Hook):
-    """Hook that gives a head what the data set knows, such as keypoints that trade places in a
-    flipped image, and checks that both fit.
+    """Hook that passes the dataset's metainfo, such as flip pairs, to the head and checks it.
 
     It acts before training, validation and testing. Heads of other packages are left alone.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Check the training data, which must have keypoints if the model learns some."""
+        """Check the training data, which must have keypoints if the model is trained on any."""
         fit_skeleton(runner.model, runner.train_dataloader.dataset, 'train_dataloader')
 
     def before_val(self, runner: Runner) -> None:
@@ -35,15 +34,15 @@ class SkeletonHook(Hook):
 
 
 def fit_skeleton(model: nn.Module, dataset: Dataset[Any], loader: str) -> None:
-    """Pass what a data set knows to a model's ``bbox_head``.
+    """Pass the metainfo of a dataset to a model's ``bbox_head``.
 
     Args:
-        model (nn.Module): may be wrapped.
-        dataset (Dataset): with ``metainfo``.
-        loader (str): what errors call it, such as ``'val_dataloader'``.
+        model (nn.Module): May be wrapped.
+        dataset (Dataset): Its ``metainfo`` is passed, if any.
+        loader (str): Name of the data loader in errors, such as ``'val_dataloader'``.
 
     Raises:
-        UserError: if both do not fit, with the setting to change.
+        UserError: If they do not fit; names the setting to change.
     """
     head = getattr(unwrap(model), 'bbox_head', None)
     if not isinstance(head, CenterHead):

@@ -6,14 +6,15 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_centernet.models.properties.branch import Config
 from mmdet_centernet.models.properties.centers import Centers, Peaks
+from mmdet_centernet.models.properties.property import Instances, Metas
 from mmdet_centernet.models.properties.target import HeatmapTarget
 from mmdet_centernet.ops.heatmap import (
     cell_positions,
     count_boxes,
     draw_sparse_heatmap,
     find_peaks,
+    last_in_cells,
 )
 from mmdet_centernet.ops.radius import RADIUS_FORMULAS, gaussian_radius
 from mmdet_centernet.registry import TASK_UTILS
@@ -82,8 +83,8 @@ class CenterCoder:
 
     def encode(
         self,
-        batch_gt_instances: list[InstanceData],
-        batch_img_metas: list[Config],
+        batch_gt_instances: Instances,
+        batch_img_metas: Metas,
         shape: tuple[int, int, int, int],
         batch_gt_instances_ignore: list[InstanceData | None] | None = None,
     ) -> tuple[Centers, HeatmapTarget]:
@@ -109,7 +110,13 @@ class CenterCoder:
             in_rotated = centers.per_image(rotated)
             centers.present = centers.valid | in_rotated
             centers.valid = centers.valid & ~in_rotated
-        centers.weight = self._weigh(centers)
+        if self.shared_cells == 'last':
+            area = shape[2] * shape[3]
+            trained = last_in_cells(
+                centers.images * area + centers.cells, shape[0] * area, centers.valid)
+            centers.weight = (trained & centers.valid).to(centers.wh.dtype)
+        else:
+            centers.weight = centers.valid.to(centers.wh.dtype)
         target = self._draw(centers, self._locate_ignored(batch_gt_instances_ignore, shape))
         if any(rotated):
             mask = torch.tensor(rotated, device='cpu').to(centers.images.device)
@@ -119,10 +126,7 @@ class CenterCoder:
         return centers, target
 
     def locate(
-        self,
-        bboxes: list[Tensor],
-        labels: list[Tensor],
-        shape: tuple[int, int, int, int],
+        self, bboxes: list[Tensor], labels: list[Tensor], shape: tuple[int, int, int, int]
     ) -> Centers:
         """Return boxes of a batch in cells; see :meth:`encode`."""
         batch, num_classes, height, width = shape
@@ -158,18 +162,6 @@ class CenterCoder:
         return Centers(
             image, torch.where(valid, label, 0), wh, xy, xy[:, 1] * width + xy[:, 0], offset,
             radius, valid, valid, valid.to(wh.dtype), shape, self.stride, max_radius)
-
-    def _weigh(self, centers: Centers) -> Tensor:
-        """Return 1 for the objects that train regressions, else 0: Tensor[N]."""
-        trained = centers.valid
-        if self.shared_cells == 'last':
-            batch, _, height, width = centers.shape
-            place = centers.images * (height * width) + centers.cells
-            order = torch.arange(len(place), device=place.device)
-            last = torch.full((batch * height * width,), -1, device=place.device)
-            last.scatter_reduce_(0, place, torch.where(trained, order, -1), 'amax')
-            trained = trained & (last[place] == order)
-        return trained.to(centers.wh.dtype)
 
     def _locate_ignored(
         self, instances: list[InstanceData | None] | None, shape: tuple[int, int, int, int]

@@ -4,7 +4,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from mmcv.cnn import build_norm_layer
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.structures import DetDataSample
 from mmdet.utils import reduce_mean
@@ -14,11 +13,13 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.models.layers.branch import build_branch
 from mmdet_centernet.models.layers.suppression import suppress
 from mmdet_centernet.models.losses.target_loss import cell_loss, heatmap_loss
 from mmdet_centernet.models.properties.branch import Branch, Config, JointLoss, heatmap_branch
-from mmdet_centernet.models.properties.property import Property
-from mmdet_centernet.models.properties.target import CellTarget, HeatmapTarget, Target
+from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
+from mmdet_centernet.models.properties.target import CellTarget, HeatmapTarget
+from mmdet_centernet.ops.heatmap import read_cells
 from mmdet_centernet.ops.transforms import clip_boxes, input_to_original, transform_boxes
 from mmdet_centernet.registry import MODELS, TASK_UTILS
 
@@ -115,7 +116,8 @@ class CenterHead(BaseDenseHead):
         order = dict.fromkeys((*self.branch_order, *self.branches))
         self.stacks = nn.ModuleList(
             nn.ModuleDict({
-                name: _build_branch(in_channels, feat_channels, self.branches[name], norm_cfg)
+                name: build_branch(
+                    in_channels, feat_channels, self.branches[name].channels, norm_cfg)
                 for name in order if name in self.branches})
             for _ in range(num_stacks))
         losses = {name: each.loss for name, each in self.branches.items() if each.loss is not None}
@@ -129,7 +131,7 @@ class CenterHead(BaseDenseHead):
 
     @property
     def image_inputs(self) -> dict[str, str]:
-        """What images need besides pixels, such as ``cam2img``, and where it comes from."""
+        """Inputs besides the pixels of an image, such as ``cam2img``, and their sources."""
         return {name: source for each in self.properties
                 for name, source in each.image_inputs.items()}
 
@@ -172,7 +174,7 @@ class CenterHead(BaseDenseHead):
         return ([{name: layers(x) for name, layers in branches.items()}
                  for x, branches in zip(features, self.stacks, strict=True)],)
 
-    def forward_last(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
+    def forward_last(self, features: Sequence[Tensor]) -> Fields:
         """Compute the outputs of the last stack, which is decoded; see :meth:`forward`."""
         self._check_features(features)
         return {name: layers(features[-1]) for name, layers in self.stacks[-1].items()}
@@ -186,11 +188,11 @@ class CenterHead(BaseDenseHead):
 
     def loss_by_feat(
         self,
-        outputs: list[dict[str, Tensor]],
-        batch_gt_instances: list[InstanceData],
-        batch_img_metas: list[Config],
-        batch_gt_instances_ignore: list[InstanceData] | None = None,
-    ) -> dict[str, Tensor]:
+        outputs: list[Fields],
+        batch_gt_instances: Instances,
+        batch_img_metas: Metas,
+        batch_gt_instances_ignore: Instances | None = None,
+    ) -> Fields:
         """Compute the losses, each summed over the stacks.
 
         Divisors are means over all processes: DistributedDataParallel averages gradients, so
@@ -214,7 +216,7 @@ class CenterHead(BaseDenseHead):
                               (batch, channels, height, width), batch_gt_instances_ignore)
         targets = {name: target for name, target in targets.items() if name in self.losses}
         divisors = self._divisors(targets)
-        losses: dict[str, Tensor] = {}
+        losses: Fields = {}
         for output in outputs:
             for name, target in targets.items():
                 module, divisor = self.losses[name], divisors[name]
@@ -230,11 +232,11 @@ class CenterHead(BaseDenseHead):
 
     def encode(
         self,
-        batch_gt_instances: list[InstanceData],
-        batch_img_metas: list[Config],
+        batch_gt_instances: Instances,
+        batch_img_metas: Metas,
         shape: tuple[int, int, int, int],
-        batch_gt_instances_ignore: list[InstanceData] | None = None,
-    ) -> dict[str, Target]:
+        batch_gt_instances_ignore: Instances | None = None,
+    ) -> Targets:
         """Encode the targets of all branches and joint losses; see :meth:`loss_by_feat`.
 
         ``shape`` is (B, C, H, W) of the heatmap.
@@ -255,12 +257,12 @@ class CenterHead(BaseDenseHead):
         else:
             centers.eps = OBJECTS_EPS
         centers.inputs = self.read_inputs(batch_img_metas, centers.offset)
-        targets: dict[str, Target] = dict(heatmap=heatmap)
+        targets: Targets = dict(heatmap=heatmap)
         for each in self.properties:
             targets.update(each.encode(centers, batch_gt_instances, batch_img_metas))
         return targets
 
-    def read_inputs(self, batch_img_metas: list[Config], like: Tensor) -> dict[str, Tensor]:
+    def read_inputs(self, batch_img_metas: Metas, like: Tensor) -> Fields:
         """Return the :attr:`image_inputs` [B, ...] from metainfo, on the device of ``like``."""
         inputs = {}
         for name, source in self.image_inputs.items():
@@ -273,18 +275,15 @@ class CenterHead(BaseDenseHead):
         return inputs
 
     @staticmethod
-    def _divisors(targets: dict[str, Target]) -> dict[str, Tensor]:
-        """Average the counts of all targets over the processes; the whole batch counts 1 at least.
-
-        One message carries all of them.
-        """
+    def _divisors(targets: Targets) -> Fields:
+        """Average the counts of all targets over the processes, at least 1 for the whole batch."""
         counts = [target.count for target in targets.values()]
         means = reduce_mean(torch.cat([count.reshape(-1) for count in counts]))
         means = means.clamp(min=1 / get_world_size()).split([count.numel() for count in counts])
         return {name: mean.view(count.shape)
                 for name, count, mean in zip(targets, counts, means, strict=True)}
 
-    def _predictions(self, output: dict[str, Tensor], name: str, target: CellTarget) -> Tensor:
+    def _predictions(self, output: Fields, name: str, target: CellTarget) -> Tensor:
         """Read what a target is compared with, [M, ..., D], at its cells."""
         joint = self.joint_losses.get(name)
         if joint is not None:
@@ -295,22 +294,15 @@ class CenterHead(BaseDenseHead):
         return pred.unflatten(1, (*inner, pred.shape[1] // inner.numel())) if inner else pred
 
     def _read(
-        self, output: dict[str, Tensor], name: str, target: CellTarget,
-        channels: Tensor | None = None,
+        self, output: Fields, name: str, target: CellTarget, channels: Tensor | None = None
     ) -> Tensor:
         """Read a branch's values [M, channels] at the cells of a target."""
-        width = output[name].shape[-1]
-        y = target.cells.div(width, rounding_mode='floor')
-        x = target.cells - y * width
-        if channels is None:
-            read = output[name][target.images, :, y, x]
-        else:
-            read = output[name][target.images[:, None], channels, y[:, None], x[:, None]]
-        return self.branches[name].to_value(read)
+        return self.branches[name].to_value(
+            read_cells(output[name], target.images, target.cells, channels))
 
     def predict(
         self, x: Sequence[Tensor], batch_data_samples: list[DetDataSample], rescale: bool = False
-    ) -> list[InstanceData]:
+    ) -> Instances:
         """Predict from features, one per stack; only the last stack's branches are computed.
 
         See :meth:`forward` for the features and :meth:`predict_by_feat` for the results.
@@ -318,11 +310,8 @@ class CenterHead(BaseDenseHead):
         return self.predict_output(self.forward_last(x), batch_data_samples, rescale)
 
     def predict_output(
-        self,
-        output: dict[str, Tensor],
-        batch_data_samples: list[DetDataSample],
-        rescale: bool = False,
-    ) -> list[InstanceData]:
+        self, output: Fields, batch_data_samples: list[DetDataSample], rescale: bool = False
+    ) -> Instances:
         """Predict from one stack's outputs; see :meth:`predict`."""
         if (self.test_cfg or {}).get('output_heatmaps', False):
             names = [name for each in self.properties for name, branch in each.branches.items()
@@ -337,7 +326,7 @@ class CenterHead(BaseDenseHead):
         metas = [sample.metainfo for sample in batch_data_samples]
         return self.predict_by_feat([output], metas, rescale=rescale)
 
-    def merge_flipped(self, output: dict[str, Tensor]) -> dict[str, Tensor]:
+    def merge_flipped(self, output: Fields) -> Fields:
         """Average the outputs for images and their horizontal flips ("flip testing", Sec. 5).
 
         Heatmaps are averaged as probabilities and returned as logits. Regressions follow their
@@ -362,9 +351,7 @@ class CenterHead(BaseDenseHead):
                 merged[name] = (plain.float() + branch.flip(flipped.float())) / 2
         return merged
 
-    def decode(
-        self, output: dict[str, Tensor], inputs: dict[str, Tensor] | None = None
-    ) -> dict[str, Tensor]:
+    def decode(self, output: Fields, inputs: Fields | None = None) -> Fields:
         """Decode one stack's outputs: find peaks, and read properties at the peaks (Sec. 4).
 
         No threshold and no suppression: this is what is exported.
@@ -381,7 +368,7 @@ class CenterHead(BaseDenseHead):
         peaks = self.coder.decode(
             output['heatmap'], cfg.get('topk', cfg.get('max_per_img', 100)),
             cfg.get('local_maximum_kernel', 3), inputs)
-        fields: dict[str, Tensor] = {}
+        fields: Fields = {}
         for each in self.properties:
             fields.update(each.decode(output, peaks, fields))
         replaced = {name for each in self.properties for name in each.replaces}
@@ -390,11 +377,8 @@ class CenterHead(BaseDenseHead):
             name: values for name, values in fields.items() if name not in replaced})
 
     def predict_by_feat(
-        self,
-        outputs: list[dict[str, Tensor]],
-        batch_img_metas: list[Config],
-        rescale: bool = True,
-    ) -> list[InstanceData]:
+        self, outputs: list[Fields], batch_img_metas: Metas, rescale: bool = True
+    ) -> Instances:
         """Predict from outputs.
 
         Args:
@@ -431,7 +415,7 @@ class CenterHead(BaseDenseHead):
             results.append(found[:cfg.get('max_per_img', 100)])
         return results
 
-    def to_image(self, decoded: dict[str, Tensor], matrices: Tensor) -> dict[str, Tensor]:
+    def to_image(self, decoded: dict[str, Tensor], matrices: Tensor) -> Fields:
         """Return those of the fields [B, K, ...] that matrices [B, 3, 3] map, mapped."""
         moved = {}
         if 'bboxes' in decoded:
@@ -439,14 +423,3 @@ class CenterHead(BaseDenseHead):
         for each in self.properties:
             moved.update(each.to_image(decoded, matrices))
         return moved
-
-
-def _build_branch(
-    in_channels: int, feat_channels: int, branch: Branch, norm_cfg: Config | None
-) -> nn.Sequential:
-    """Build the two convolutions of a branch."""
-    layers = [nn.Conv2d(in_channels, feat_channels, 3, padding=1, bias=norm_cfg is None)]
-    if norm_cfg is not None:
-        layers.append(build_norm_layer(norm_cfg, feat_channels)[1])
-    return nn.Sequential(
-        *layers, nn.ReLU(inplace=True), nn.Conv2d(feat_channels, branch.channels, 1))

@@ -6,16 +6,16 @@ from torch.nn import functional as F
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.properties.box import L1
-from mmdet_centernet.models.properties.branch import Branch, flip_map
+from mmdet_centernet.models.properties.branch import Branch, Config, flip_map
 from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
 from mmdet_centernet.registry import TASK_UTILS
 
 CERTAIN = 10.0  # logit of a network that is certain
 KINDS = ('class', 'multi_label', 'number')
-LOSSES = dict(
-    zip(KINDS, (dict(type='mmdet.CrossEntropyLoss'),
-                dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True), L1)))
+LOSSES: dict[str, Config] = {
+    'class': dict(type='mmdet.CrossEntropyLoss'),
+    'multi_label': dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True), 'number': L1}
 
 
 @TASK_UTILS.register_module()
@@ -49,15 +49,14 @@ class Attribute(Property):
         name: str,
         kind: str = 'class',
         num_classes: int = 1,
-        loss: dict | None = None,
+        loss: Config | None = None,
         mean: float = 0.0,
         std: float = 1.0,
     ) -> None:
         super().__init__()
         if kind not in KINDS:
             raise ValueError(f'kind = {kind!r} of the attribute {name!r} must be one of {KINDS}.')
-        least = 2 if kind == 'class' else 1
-        if num_classes < least or (kind == 'number' and num_classes != 1):
+        if num_classes < (2 if kind == 'class' else 1) or (kind == 'number' and num_classes > 1):
             raise ValueError(f'num_classes = {num_classes} of the attribute {name!r} must be 1 '
                              'for a number, at least 1 for labels and at least 2 for a class.')
         if '.' in name or not name:
@@ -77,19 +76,18 @@ class Attribute(Property):
             # Two layers of tiny weights would hardly learn to tell values apart at first.
             init_std=None)
 
-    def use_dataset(self, metainfo: dict) -> None:
+    def use_dataset(self, metainfo: Config) -> None:
         """Take the names of the values.
 
         Raises:
             UserError: if the data set's attribute is of another kind or has other values.
         """
-        known = (metainfo.get('attributes') or {})
-        if self.name not in known:
-            if known:
-                raise UserError(
-                    f'the model predicts the attribute {self.name!r}, which the data set does not '
-                    f'have: its attributes are {list(known)}')
+        known = metainfo.get('attributes') or {}
+        if not known:
             return
+        if self.name not in known:
+            raise UserError(f'the model predicts the attribute {self.name!r}, which the data set '
+                            f'does not have: its attributes are {list(known)}')
         found = known[self.name]
         count = 1 if found['kind'] == 'number' else len(found['values'])
         if (found['kind'], count) != (self.kind, self.num_classes):
@@ -100,7 +98,7 @@ class Attribute(Property):
                 'mmdet_centernet.Attribute')
         self.values = found.get('values')
 
-    def describe(self) -> dict:
+    def describe(self) -> Config:
         """Return kind and names of the values."""
         return dict(attributes={self.name: dict(
             kind=self.kind, **({'values': list(self.values)} if self.values else {}))})

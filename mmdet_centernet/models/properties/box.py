@@ -86,7 +86,7 @@ class Box(Property):
         if loss_bbox:
             self.joint_losses['bbox'] = JointLoss(loss_bbox, ('offset', 'wh'), _predicted_boxes)
 
-    def use_dataset(self, metainfo: dict) -> None:
+    def use_dataset(self, metainfo: Config) -> None:
         """Check that objects of all classes train sizes.
 
         Raises:
@@ -154,7 +154,7 @@ class Box(Property):
         bboxes = transform_boxes(detections['bboxes'], matrices)
         return dict(bboxes=bboxes + torch.cat((-half, half), dim=-1))
 
-    def describe(self) -> dict:
+    def describe(self) -> Config:
         """Return ``shift_sizes`` if it is true."""
         return dict(shift_sizes=True) if self.shift_sizes else {}
 

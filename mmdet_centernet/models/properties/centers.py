@@ -11,47 +11,26 @@ from mmdet_centernet.ops.heatmap import gather_cells
 
 @dataclass
 class Centers:
-    """The objects of a batch at their cells: N objects of all images, in the order given.
+    """The objects of a batch at their cells: N objects of all images, in the order given."""
 
-    Attributes:
-        images (Tensor[N]): int64, image in the batch.
-        labels (Tensor[N]): int64 in [0, C).
-        wh (Tensor[N, 2]): size of the box clipped to the map, cells.
-        xy (Tensor[N, 2]): int64, cell of the center.
-        cells (Tensor[N]): int64 ``y * W + x`` of it.
-        offset (Tensor[N, 2]): center minus its cell, in [0, 1).
-        radius (Tensor[N]): int64, radius of the Gaussian, cells.
-        valid (Tensor[N]): bool, the objects that are drawn on the heatmap. Without a positive
-            size inside the map, ``labels``, ``wh``, ``xy``, ``cells`` and ``offset`` are 0.
-        present (Tensor[N]): bool; ``valid``, or in an image whose boxes are not trusted.
-        weight (Tensor[N]): 1 where regressions at the center are trained, else 0.
-        shape (tuple[int, int, int, int]): (B, C, H, W) of the heatmap.
-        stride (int): input pixels per cell.
-        max_radius (int | None): upper bound of ``radius`` where nothing may be read back from
-            the device; None on a CPU.
-        count (Tensor | None): the count that regressions are averaged over; None: the sum of
-            their own weights.
-        eps (float): added to their divisors.
-        inputs (dict[str, Tensor]): what images have besides pixels, such as ``cam2img``
-            [B, 3, 4].
-    """
-
-    images: Tensor
-    labels: Tensor
-    wh: Tensor
-    xy: Tensor
-    cells: Tensor
-    offset: Tensor
-    radius: Tensor
+    images: Tensor  # [N] int64, image in the batch
+    labels: Tensor  # [N] int64 in [0, C)
+    wh: Tensor  # [N, 2] size of the box clipped to the map, cells
+    xy: Tensor  # [N, 2] int64, cell of the center
+    cells: Tensor  # [N] int64, the same as y * W + x
+    offset: Tensor  # [N, 2] center minus its cell, in [0, 1)
+    radius: Tensor  # [N] int64, of the Gaussian, cells
+    #: [N] bool, objects that are drawn on the heatmap. Without a positive size inside the map,
+    #: labels, wh, xy, cells and offset are 0.
     valid: Tensor
-    present: Tensor
-    weight: Tensor
-    shape: tuple[int, int, int, int]
-    stride: int
-    max_radius: int | None
-    count: Tensor | None = None
-    eps: float = 0.0
-    inputs: dict[str, Tensor] = field(default_factory=dict)
+    present: Tensor  # [N] bool, valid, or in an image whose boxes are not trusted
+    weight: Tensor  # [N] 1 where regressions at the center are trained, else 0
+    shape: tuple[int, int, int, int]  # (B, C, H, W) of the heatmap
+    stride: int  # input pixels per cell
+    max_radius: int | None  # bound of radius, so that none is read from the device; None on a CPU
+    count: Tensor | None = None  # what regressions are averaged over; None: their own weights
+    eps: float = 0.0  # added to their divisors
+    inputs: dict[str, Tensor] = field(default_factory=dict)  # such as cam2img [B, 3, 4]
 
     def cat(self, batch_gt_instances: list[InstanceData], name: str) -> Tensor:
         """Concatenate a field of the instances of all images, [N, ...]."""
@@ -76,25 +55,15 @@ class Centers:
 
 @dataclass
 class Peaks:
-    """The K best peaks of each heatmap of a batch, best first.
+    """The K best peaks of each heatmap of a batch, best first."""
 
-    Attributes:
-        scores (Tensor[B, K]): in [0, 1], exactly 0 where an image has fewer than K peaks.
-        labels (Tensor[B, K]): int64.
-        cells (Tensor[B, K]): int64 ``y * W + x``.
-        xy (Tensor[B, K, 2]): int64, the same cells.
-        stride (int): input pixels per cell.
-        kernel (int): side of the neighborhood that a peak dominates, cells.
-        inputs (dict[str, Tensor]): per image, such as ``cam2img`` [B, 3, 4].
-    """
-
-    scores: Tensor
-    labels: Tensor
-    cells: Tensor
-    xy: Tensor
-    stride: int
-    kernel: int
-    inputs: dict[str, Tensor]
+    scores: Tensor  # [B, K] in [0, 1], exactly 0 where an image has fewer than K peaks
+    labels: Tensor  # [B, K] int64
+    cells: Tensor  # [B, K] int64 y * W + x
+    xy: Tensor  # [B, K, 2] int64, the same cells
+    stride: int  # input pixels per cell
+    kernel: int  # side of the neighborhood that a peak dominates, cells
+    inputs: dict[str, Tensor]  # per image, such as cam2img [B, 3, 4]
 
     def read(self, output: Tensor) -> Tensor:
         """Read an output [B, channels, H, W] at the peaks: [B, K, channels], float32."""

@@ -1,36 +1,26 @@
 """Keypoints of objects, of all classes or of some."""
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
-from torch.nn import functional as F
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.properties.box import L1
-from mmdet_centernet.models.properties.branch import Branch, flip_map, heatmap_branch
+from mmdet_centernet.models.properties.branch import Branch, Config, flip_map, heatmap_branch
 from mmdet_centernet.models.properties.centers import Centers, Peaks
-from mmdet_centernet.models.properties.property import (
-    Fields,
-    Instances,
-    Metas,
-    Property,
-    Targets,
-)
+from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
 from mmdet_centernet.models.properties.target import CellTarget, HeatmapTarget
 from mmdet_centernet.ops.heatmap import (
     cell_positions,
     draw_sparse_heatmap,
     find_cell_owners,
+    find_channel_peaks,
     find_nearest_peaks,
-    find_peaks,
-    gather_cells,
 )
-from mmdet_centernet.ops.transforms import boxes_around
+from mmdet_centernet.ops.skeletons import are_same_pairs, find_labels, share_skeleton, swap_pairs
+from mmdet_centernet.ops.transforms import add_padded, boxes_around
 from mmdet_centernet.registry import TASK_UTILS
-
-ONE_SKELETON_EACH = ('compose mmdet_centernet.CenterHead with Keypoints for each skeleton, which '
-                     'have classes and names of their own')
 
 
 @TASK_UTILS.register_module()
@@ -88,9 +78,9 @@ class Keypoints(Property):
         flip_pairs: list[tuple[int, int]] | None = None,
         with_heatmap: bool = True,
         with_offset: bool = True,
-        loss_displacement: dict | None = None,
-        loss_heatmap: dict | None = None,
-        loss_offset: dict | None = None,
+        loss_displacement: Config | None = None,
+        loss_heatmap: Config | None = None,
+        loss_offset: Config | None = None,
         dense_displacement: bool = False,
         snap_score: float = 0.1,
         snap_distance: float = 0.3,
@@ -122,89 +112,39 @@ class Keypoints(Property):
         if with_heatmap and with_offset:
             self.branches[self.offset] = Branch(2, loss_offset or L1, official_name='hp_offset')
 
-    def use_dataset(self, metainfo: dict) -> None:
+    def use_dataset(self, metainfo: Config) -> None:
         """Look up the labels of ``classes``, and take the flip pairs of their skeleton.
 
-        Pairs that are known stay; :meth:`compare_pairs` compares them.
-
         Args:
-            metainfo (dict): ``classes``, and of data with keypoints ``skeletons``, from names of
-                classes to skeletons (``num_keypoints``, ``flip_pairs``), or one skeleton for all
-                without it.
+            metainfo (dict): see :func:`mmdet_centernet.ops.skeletons.share_skeleton`.
 
         Raises:
-            UserError: if the data set does not have a class, or no keypoints for it; if it has
-                several skeletons, or another number of keypoints.
+            UserError: if the classes or their keypoints are not those of the data set.
         """
-        names = list(metainfo.get('classes') or ())
-        for name in self.classes or ():
-            if name not in names:
-                raise UserError(
-                    f'{self._title} names the class {name!r}, which the data set does not have: '
-                    f'its classes are {names}')
         if self.classes is not None:
-            self.labels = tuple(names.index(name) for name in self.classes)
-        skeletons = self._select_skeletons(metainfo)
-        counts = {name: each['num_keypoints'] for name, each in skeletons.items()}
-        if len(set(counts.values())) > 1:
+            self.labels = find_labels(metainfo, self.classes, self._title)
+        count, pairs = share_skeleton(metainfo, self.classes, self._title) or (None, None)
+        if count not in (None, self.num_keypoints):
             raise UserError(
-                f'the classes of the data set have different numbers of keypoints, {counts}, but '
-                f'{self._title} predicts {self.num_keypoints} for all: {ONE_SKELETON_EACH}')
-        for count in counts.values():
-            if count != self.num_keypoints:
-                raise UserError(
-                    f'the data set has {count} keypoints, but {self._title} predicts '
-                    f'{self.num_keypoints}: set '
-                    f'{"model.bbox_head." if self.classes is None else "its "}'
-                    f'num_keypoints={count}')
-        pairs = self._read_pairs(metainfo)
+                f'the data set has {count} keypoints, but {self._title} predicts '
+                f'{self.num_keypoints}: set '
+                f'{"model.bbox_head." if self.classes is None else "its "}num_keypoints={count}')
         if self.flip_pairs is None:
             self.flip_pairs = pairs
 
-    def compare_pairs(self, metainfo: dict) -> None:
-        """Compare the flip pairs with those of a data set, if it has some.
-
-        Raises:
-            UserError: if they differ.
-        """
-        pairs = self._read_pairs(metainfo)
-        if pairs is None or self.flip_pairs is None or (
-                _unordered(pairs) == _unordered(self.flip_pairs)):
+    def compare_pairs(self, metainfo: Config) -> None:
+        """Raise a UserError if the flip pairs are not those of a data set that has some."""
+        _, pairs = share_skeleton(metainfo, self.classes, self._title) or (None, None)
+        if pairs is None or self.flip_pairs is None or are_same_pairs(pairs, self.flip_pairs):
             return
-        setting = ('model.bbox_head.flip_pairs' if self.classes is None
-                   else f'flip_pairs of {self._title}')
         ours = [tuple(pair) for pair in self.flip_pairs]
+        setting = f'{self._title}.flip_pairs is {ours}: leave flip_pairs out of the model'
         raise UserError(
             f'the data set has the pairs of left and right keypoints {pairs}, but ' + (
-                f'{setting} is {ours}: leave flip_pairs out of the model' if self._gives_pairs else
+                setting if self._gives_pairs else
                 f'the one before it had {ours}: give both the same skeleton'))
 
-    def _read_pairs(self, metainfo: dict) -> list[tuple[int, int]] | None:
-        """Return the flip pairs of the own classes; None if the data set has none."""
-        pairs = {name: each['flip_pairs']
-                 for name, each in self._select_skeletons(metainfo).items()
-                 if each.get('flip_pairs') is not None}
-        if len(set(map(_unordered, pairs.values()))) > 1:
-            raise UserError(
-                'the classes of the data set have different pairs of left and right keypoints, '
-                f'{pairs}, but {self._title} has one list for all: {ONE_SKELETON_EACH}')
-        return next(([tuple(pair) for pair in theirs] for theirs in pairs.values()), None)
-
-    def _select_skeletons(self, metainfo: dict) -> dict[str, dict]:
-        """Return the skeletons of the own classes by name; empty if the data has no keypoints."""
-        skeletons = metainfo.get('skeletons')
-        if skeletons is None:
-            return {'all': metainfo} if 'num_keypoints' in metainfo else {}
-        if self.classes is None:
-            return skeletons
-        for name in self.classes:
-            if name not in skeletons:
-                raise UserError(
-                    f'{self._title} is for the class {name!r}, which has no keypoints in the '
-                    f'data set: those with keypoints are {list(skeletons)}')
-        return {name: skeletons[name] for name in self.classes}
-
-    def check(self, instances: InstanceData, meta: dict, num_classes: int) -> None:
+    def check(self, instances: InstanceData, meta: Config, num_classes: int) -> None:
         """Check the number of keypoints."""
         shape = tuple(instances.keypoints.shape)
         if shape[1:] != (self.num_keypoints, 2) and (
@@ -305,7 +245,10 @@ class Keypoints(Property):
         scores = peaks.scores[..., None].expand(keypoints.shape[:-1])
         if self.heatmap in self.branches:
             nearest, nearest_scores, distance = find_nearest_peaks(
-                keypoints, *self._candidates(outputs, peaks), self.snap_score)
+                keypoints, *find_channel_peaks(
+                    outputs[self.heatmap], outputs.get(self.offset), peaks.scores.shape[1],
+                    peaks.kernel),
+                self.snap_score)
             longer = (boxes[..., 2:] - boxes[..., :2]).amax(dim=-1)
             near = distance <= self.snap_distance * longer[..., None]
             if has_box:
@@ -320,38 +263,17 @@ class Keypoints(Property):
         return fields if mine is None else self._merge(fields, mine, detections)
 
     def _merge(
-        self, fields: dict[str, Tensor], mine: Tensor, detections: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
+        self, fields: Fields, mine: Tensor, detections: Fields
+    ) -> Fields:
         """Merge fields of the own classes [B, N] with those of other skeletons."""
         keypoints = torch.where(mine[..., None, None], fields['keypoints'], 0.0)
         scores = torch.where(mine[..., None], fields['keypoint_scores'], 0.0)
-        if 'keypoints' in detections:
-            missing = detections['keypoints'].shape[2] - self.num_keypoints
-            parts = []
-            for own, other, dims in ((keypoints, detections['keypoints'], (0, 0)),
-                                     (scores, detections['keypoint_scores'], ())):
-                own = F.pad(own, (*dims, 0, max(missing, 0)))
-                other = F.pad(other, (*dims, 0, max(-missing, 0)))
-                parts.append(own + other)  # one of them is 0
-            keypoints, scores = parts
+        if 'keypoints' in detections:  # where these are not 0, the others are
+            keypoints = add_padded(keypoints, detections['keypoints'], dim=2)
+            scores = add_padded(scores, detections['keypoint_scores'], dim=2)
         return dict(fields, keypoints=keypoints, keypoint_scores=scores)
 
-    def _candidates(self, outputs: dict[str, Tensor], peaks: Peaks) -> tuple[Tensor, Tensor]:
-        """Return peaks of each keypoint, [B, K, P, 2] cells, and their scores [B, K, P]."""
-        heatmap = outputs[self.heatmap]
-        batch, count = heatmap.shape[:2]
-        logits, cells, _ = find_peaks(
-            heatmap.flatten(0, 1)[:, None], peaks.scores.shape[1], peaks.kernel)
-        cells = cells.unflatten(0, (batch, count))
-        xy = cell_positions(cells, heatmap.shape[-1])
-        if self.offset in self.branches:
-            offset = gather_cells(outputs[self.offset], cells.flatten(1)).float()
-            xy = xy + offset.unflatten(1, (count, -1))
-        else:
-            xy = xy + 0.5
-        return xy, logits.float().sigmoid().unflatten(0, (batch, count))
-
-    def describe(self) -> dict:
+    def describe(self) -> Config:
         """Return the number of keypoints, and the classes that have them."""
         classes = {} if self.classes is None else dict(classes=list(self.classes))
         return dict(super().describe(), num_keypoints=self.num_keypoints, **classes)
@@ -370,17 +292,4 @@ class Keypoints(Property):
                 'flip testing needs to know which keypoints are left and right of each other: '
                 'test on a data set with a skeleton (mmdet_centernet.CocoPoseDataset, with the '
                 'SkeletonHook), or set flip_pairs of model.bbox_head')
-        indices = list(range(self.num_keypoints))
-        paired = [keypoint for pair in self.flip_pairs for keypoint in pair]
-        if len(set(paired)) < len(paired) or not set(paired) <= set(indices):
-            raise ValueError(
-                f'flip_pairs = {self.flip_pairs} must be pairs of different keypoints of '
-                f'{self.num_keypoints} (0 to {self.num_keypoints - 1}), none of them twice.')
-        for left, right in self.flip_pairs:
-            indices[left], indices[right] = right, left
-        return indices
-
-
-def _unordered(pairs: Iterable[Sequence[int]]) -> frozenset[frozenset[int]]:
-    """Return pairs without their order, to be compared."""
-    return frozenset(frozenset(pair) for pair in pairs)
+        return swap_pairs(self.flip_pairs, self.num_keypoints)

@@ -22,16 +22,15 @@ class Property:
     Attributes:
         branches (dict[str, Branch]): outputs it adds to the network.
         joint_losses (dict[str, JointLoss]): losses that read several of them.
-        needs (dict[str, str]): fields of ``gt_instances`` that training needs -> where they
-            come from, for the error message.
-        image_inputs (dict[str, str]): the same for matrices in the images' metainfo that
-            training and prediction need, such as ``cam2img``.
-        points (tuple[str, ...]): its decoded fields [B, K, ..., 2] that are positions (x, y) in
-            input pixels. They are mapped to the original image, also by exported models.
-        replaces (tuple[str, ...]): fields that earlier properties decoded and that are contained
-            in its own; they are not part of the results.
-        task (str, optional): task of a model that has the property, if that is not
-            ``'detection'``.
+        needs (dict[str, str]): fields of ``gt_instances`` that training needs -> their source,
+            for the error message.
+        image_inputs (dict[str, str]): the same for matrices in the images' metainfo, such as
+            ``cam2img``, that training and prediction need.
+        points (tuple[str, ...]): decoded fields [B, K, ..., 2] that are positions (x, y) in input
+            pixels. They are mapped to the original image, also by exported models.
+        replaces (tuple[str, ...]): fields of earlier properties that its own contain; they are
+            left out of the results.
+        task (str, optional): task of a model that has it, if not ``'detection'``.
     """
 
     needs: dict[str, str] = {}

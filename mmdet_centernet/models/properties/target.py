@@ -8,15 +8,10 @@ from mmdet_centernet.ops.heatmap import SparseHeatmap
 
 @dataclass(frozen=True)
 class HeatmapTarget:
-    """Target of a heatmap branch. Its loss is averaged over the cells that are exactly 1.
+    """Target of a heatmap branch. Its loss is averaged over the cells that are exactly 1."""
 
-    Attributes:
-        heatmap (SparseHeatmap): [B, C, H, W], 1 at the peaks.
-        ignored (Tensor | None): bool, broadcasts to [B, C, H, W]: cells without a loss.
-    """
-
-    heatmap: SparseHeatmap
-    ignored: Tensor | None = None
+    heatmap: SparseHeatmap  # [B, C, H, W], 1 at the peaks
+    ignored: Tensor | None = None  # bool, broadcasts to [B, C, H, W]: cells without a loss
 
     @property
     def count(self) -> Tensor:
@@ -29,27 +24,15 @@ class CellTarget:
     """Target of a regression at M cells. The loss of an entry may have several terms.
 
     ``loss = sum(weight * loss of entry) / (terms * max(count, 1) + eps)``
-
-    Attributes:
-        images (Tensor[M]): int64, image in the batch.
-        cells (Tensor[M]): int64 ``y * W + x``.
-        values (Tensor[M, ..., D]): the quantity, in its own unit.
-        weight (Tensor[M, ...]): of each entry; with one more dimension than the entries, of
-            each term of their losses.
-        count (Tensor): number of entries that are averaged over, on this process: 0-d, or [T],
-            one for each of T terms.
-        eps (Tensor | float): added to the divisor, 0-d or [T].
-        channels (Tensor[M, D] | None): int64, the branch's channels that each entry reads.
-            None: all, shaped like ``values`` but for the last dimension.
     """
 
-    images: Tensor
-    cells: Tensor
-    values: Tensor
-    weight: Tensor
-    count: Tensor
-    eps: Tensor | float = 0.0
-    channels: Tensor | None = None
+    images: Tensor  # [M] int64, image in the batch
+    cells: Tensor  # [M] int64 y * W + x
+    values: Tensor  # [M, ..., D] the quantity, in its own unit
+    weight: Tensor  # [M, ...] of entries; with one more dimension, of the terms of their losses
+    count: Tensor  # entries that are averaged over, on this process: 0-d, or [T] for T terms
+    eps: Tensor | float = 0.0  # added to the divisor, 0-d or [T]
+    channels: Tensor | None = None  # [M, D] int64, channels that entries read; None: all
 
 
 Target = HeatmapTarget | CellTarget

@@ -1,4 +1,6 @@
 """Flip and multi-scale testing (Objects as Points, Sec. 5)."""
+from typing import Any
+
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseTTAModel
 from mmengine.structures import InstanceData
@@ -47,10 +49,10 @@ class CenterNetTTAModel(BaseTTAModel):
 
     def __init__(
         self,
-        module: dict | nn.Module,
+        module: dict[str, Any] | nn.Module,
         flip: bool = True,
-        nms: dict | None = SOFT_NMS,
-        data_preprocessor: dict | None = None,
+        nms: dict[str, Any] | None = SOFT_NMS,
+        data_preprocessor: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(module, data_preprocessor)
         head = getattr(self.module, 'bbox_head', None)
@@ -62,7 +64,7 @@ class CenterNetTTAModel(BaseTTAModel):
         self.flip = flip
         self.nms = nms
 
-    def test_step(self, data: dict) -> list[DetDataSample]:
+    def test_step(self, data: dict[str, Any]) -> list[DetDataSample]:
         """Predict a batch of images.
 
         Args:
@@ -115,7 +117,7 @@ class CenterNetTTAModel(BaseTTAModel):
             results.update(zip(indices, self._predict_batch(batch, flip), strict=True))
         return [results[index] for index in range(len(images))]
 
-    def _predict_batch(self, data: dict, flip: bool) -> list[DetDataSample]:
+    def _predict_batch(self, data: dict[str, Any], flip: bool) -> list[DetDataSample]:
         """Predict images of one size."""
         data = self.module.data_preprocessor(data, False)
         inputs, samples = data['inputs'], data['data_samples']

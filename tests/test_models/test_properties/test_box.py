@@ -18,6 +18,7 @@ from reference.boxes import giou_slowly
 from reference.detection import STRIDE, decode_slowly, encode_slowly
 from reference.heatmap import mean_focal_slowly
 
+from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.dense_heads import CenterHead, CenterNetHead
 from mmdet_centernet.models.properties import Box
 
@@ -277,3 +278,18 @@ def test_to_image_shifts_sizes_if_asked():
     center, size = (2 * 20 + 7, 3 * 35 - 11), (2 * 20 + 7, 3 * 30 - 11)
     assert moved == [center[0] - size[0] / 2, center[1] - size[1] / 2,
                      center[0] + size[0] / 2, center[1] + size[1] / 2]
+
+
+def test_use_dataset_refuses_classes_whose_sizes_would_not_be_trained():
+    box, mixed = Box(only_with_keypoints=True), dict(
+        classes=['person', 'tree'], skeletons=dict(person=dict(num_keypoints=3)))
+    with pytest.raises(UserError, match=r"objects with keypoints only, but \['tree'\] have none"):
+        box.use_dataset(mixed)
+    Box().use_dataset(mixed)
+    for fits in ({}, dict(classes=['person']), dict(mixed, classes=['person'])):
+        box.use_dataset(fits)
+
+
+def test_describe_tells_shifted_sizes():
+    assert Box(shift_sizes=True).describe() == dict(shift_sizes=True)
+    assert Box().describe() == {}

@@ -445,6 +445,74 @@ def test_use_dataset_refuses_unknown_classes(metainfo):
         Keypoints(KEYPOINTS, classes=['person', 'pedestrian']).use_dataset(metainfo)
 
 
+def skeleton(count, pairs=None):
+    return dict(num_keypoints=count) | ({} if pairs is None else dict(flip_pairs=pairs))
+
+
+MIXED = dict(classes=NAMES, skeletons=dict(
+    person=skeleton(KEYPOINTS, [(1, 2)]), car=skeleton(WHEELS, [[0, 2]])))
+
+
+def test_use_dataset_takes_the_pairs_of_its_own_skeleton():
+    keypoints, others = person(), wheels()
+    for each in (keypoints, others):
+        each.use_dataset(MIXED)
+    assert (keypoints.labels, keypoints.flip_pairs) == ((PERSON,), [(1, 2)])
+    assert (others.labels, others.flip_pairs) == ((CAR,), [(0, 2)])
+    given = person(flip_pairs=[(3, 4)])
+    given.use_dataset(MIXED)
+    assert given.flip_pairs == [(3, 4)]
+    everyone = Keypoints(KEYPOINTS)
+    everyone.use_dataset(dict(classes=NAMES, **skeleton(KEYPOINTS, [(0, 1)])))
+    assert everyone.flip_pairs == [(0, 1)]
+    everyone.use_dataset(dict(classes=NAMES))  # boxes only
+    assert everyone.flip_pairs == [(0, 1)]
+
+
+@pytest.mark.parametrize('keypoints, metainfo, words', [
+    (dict(classes=['tree']), MIXED, r"classes=\['tree'\]\) is for the class 'tree', which has no "
+                                    r"keypoints in the data set: .*\['person', 'car'\]"),
+    (dict(), MIXED, r"different numbers of keypoints, \{'person': 5, 'car': 3\}, but "
+                    'model.bbox_head predicts the same number for all: compose'),
+    (dict(classes=['car']), MIXED, r'the data set has 3 keypoints, but .*\[.car.\]\) predicts 5: '
+                                   'set its num_keypoints=3'),
+    (dict(), skeleton(7), 'has 7 keypoints, but model.bbox_head predicts 5: set '
+                          'model.bbox_head.num_keypoints=7'),
+    (dict(), dict(skeletons=dict(a=skeleton(5, [(0, 1)]), b=skeleton(5, [(2, 3)]))),
+     'different pairs of left and right keypoints'),
+], ids=['no keypoints', 'several numbers', 'number of a class', 'number', 'several pairs'])
+def test_use_dataset_refuses_other_skeletons(keypoints, metainfo, words):
+    with pytest.raises(UserError, match=words):
+        Keypoints(KEYPOINTS, **keypoints).use_dataset(metainfo)
+
+
+def test_compare_pairs_refuses_other_pairs():
+    """The order within and of pairs does not matter."""
+    keypoints = Keypoints(KEYPOINTS, flip_pairs=[(1, 2), (4, 3)])
+    for pairs in ([(1, 2), (3, 4)], [(3, 4), (2, 1)], None):
+        keypoints.compare_pairs(skeleton(KEYPOINTS, pairs))
+    with pytest.raises(UserError, match=(
+            r'pairs .* \[\(0, 1\)\], but model.bbox_head.flip_pairs is \[\(1, 2\), \(4, 3\)\]: '
+            'leave flip_pairs out')):
+        keypoints.compare_pairs(skeleton(KEYPOINTS, [(0, 1)]))
+    learned = person()
+    learned.compare_pairs(MIXED)  # without pairs nothing is compared
+    learned.use_dataset(MIXED)
+    with pytest.raises(UserError, match='the one before it had .* give both the same skeleton'):
+        learned.compare_pairs(dict(classes=NAMES, skeletons=dict(
+            MIXED['skeletons'], person=skeleton(KEYPOINTS, [(3, 4)]))))
+    given = person(flip_pairs=[(1, 2)])
+    with pytest.raises(UserError, match=r"Keypoints\(classes=\['person'\]\).flip_pairs is"):
+        given.compare_pairs(dict(classes=NAMES, skeletons=dict(
+            person=skeleton(KEYPOINTS, [(3, 4)]))))
+
+
+def test_describe_names_points_and_classes():
+    assert person().describe() == dict(
+        points=['keypoints'], num_keypoints=KEYPOINTS, classes=['person'])
+    assert Keypoints(3).describe() == dict(points=['keypoints'], num_keypoints=3)
+
+
 def test_classes_without_a_data_set_end_in_one_message():
     """In training, prediction and export alike."""
     head = CenterHead(len(NAMES), 1, 1, [Box(), person()])
