@@ -318,11 +318,11 @@ def test_the_readme_lists_them_all_as_they_are():
         cfg = Config.fromfile(CONFIGS / file)
         epochs, passes = cfg.train_cfg.max_epochs, passes_of(cfg)
         whole, images = cfg.auto_scale_lr.base_batch_size, cfg.train_dataloader.batch_size
-        batch = str(whole) if whole % images else f'{whole // images} x {images}'
+        assert whole % images == 0, name
         times = '' if passes == epochs else f' = {epochs} x {passes // epochs}'
         published = zoo[name][6].replace('](', '](../docs/')
-        assert row[1:] == [zoo[name][1], batch, zoo[name][3], f'{passes}{times}',
-                           f'`epoch_{epochs}.pth`', published], name
+        assert row[1:] == [zoo[name][1], f'{whole // images} x {images}', zoo[name][3],
+                           f'{passes}{times}', f'`epoch_{epochs}.pth`', published], name
     assert sorted(names) == sorted(map(config_id, FINAL))
 
 
