@@ -1,5 +1,5 @@
-"""One model learns figures and pins with keypoints of their own, and discs as plain boxes, from
-annotations of which some have no keypoints."""
+"""One model learns figures with keypoints and discs as plain boxes, from annotations of which some
+have no keypoints."""
 import json
 from pathlib import Path
 
@@ -12,8 +12,7 @@ MODEL = Path(__file__).parents[2] / 'configs/_base_/models/centernet_lite0_dlaup
 CATEGORIES = [
     dict(id=1, name='disc'),
     dict(id=2, name='figure', keypoints=['head', 'left_hand', 'right_hand', 'foot'],
-         skeleton=[[1, 4], [1, 2], [1, 3]]),
-    dict(id=3, name='pin', keypoints=['head', 'point'], skeleton=[[1, 2]])]
+         skeleton=[[1, 4], [1, 2], [1, 3]])]
 CLASSES = tuple(category['name'] for category in CATEGORIES)
 WIDTH, HEIGHT = 96, 96
 PLACES = [(x, y) for x in (24, 72) for y in (24, 72)]  # of the objects, more or less
@@ -28,19 +27,12 @@ def draw_object(image, name, center, color, rng):
     if name == 'disc':
         cv2.circle(image, tuple(map(round, center)), round(size), color, -1)
         return np.empty((0, 2)), np.array([*center - size, 2 * size, 2 * size])
-    if name == 'figure':
-        shape = np.array([[0, -1], [-0.8, rng.uniform(-0.6, 0.4)], [0.8, rng.uniform(-0.6, 0.4)],
-                          [rng.uniform(-0.3, 0.3), 1]])
-        lines, disc = [(0, 3), (0, 1), (0, 2)], 0
-    else:
-        lean = rng.uniform(-0.5, 0.5)
-        shape = np.array([[lean, 1], [-lean, -1]])  # upside down, compared with a figure
-        lines, disc = [(0, 1)], 0
-    points = center + size * shape
-    for first, second in lines:
-        cv2.line(image, tuple(map(round, points[first])), tuple(map(round, points[second])),
-                 color, 3)
-    cv2.circle(image, tuple(map(round, points[disc])), 5, color, -1)
+    points = center + size * np.array([
+        [0, -1], [-0.8, rng.uniform(-0.6, 0.4)], [0.8, rng.uniform(-0.6, 0.4)],
+        [rng.uniform(-0.3, 0.3), 1]])
+    for end in points[1:]:
+        cv2.line(image, tuple(map(round, points[0])), tuple(map(round, end)), color, 3)
+    cv2.circle(image, tuple(map(round, points[0])), 5, color, -1)
     low, high = points.min(axis=0) - 4, points.max(axis=0) + 4
     return points, np.array([*low, *(high - low)])
 
@@ -92,7 +84,6 @@ def make_config(folder, seed):
         dict(type='mmdet_centernet.ColorJitterPCA'), pack]
     test_pipeline = [*load, dict(type='mmdet_centernet.CenterResize', size=(WIDTH, HEIGHT)), pack]
     steps = EPOCHS * REPEATS * TRAIN_IMAGES // BATCH
-    keypoints = dict(type='mmdet_centernet.Keypoints', dense_displacement=True)
     config = Config.fromfile(MODEL)  # with weights from ImageNet, from a package of the demo
     config.merge_from_dict(dict(
         default_scope='mmdet',
@@ -106,8 +97,8 @@ def make_config(folder, seed):
                 properties=[
                     dict(type='mmdet_centernet.Box',
                          loss_wh=dict(type='mmdet.L1Loss', loss_weight=0.2)),
-                    dict(keypoints, classes=['figure'], num_keypoints=4),
-                    dict(keypoints, name='pin', classes=['pin'], num_keypoints=2)])),
+                    dict(type='mmdet_centernet.Keypoints', classes=['figure'], num_keypoints=4,
+                         dense_displacement=True)])),
         train_dataloader=dict(
             batch_size=BATCH, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=True),
             dataset=dict(
@@ -135,7 +126,7 @@ def make_config(folder, seed):
 
 
 def learn(folder, seed):
-    """Train and return the figures of images never seen, and the runner."""
+    """Train and return the metrics on unseen images."""
     rng = np.random.default_rng(seed)
     write_scenes(folder, 'train', TRAIN_IMAGES, rng, WITHOUT_KEYPOINTS)
     write_scenes(folder, 'val', VAL_IMAGES, rng)
@@ -143,11 +134,10 @@ def learn(folder, seed):
     runner.train()
     return {
         name.rpartition('/')[2]: runner.message_hub.get_scalar(name).current()
-        for name in runner.message_hub.log_scalars if name.startswith('val/coco/')}, runner
+        for name in runner.message_hub.log_scalars if name.startswith('val/coco/')}
 
 
-def test_poses_of_two_skeletons_and_plain_boxes_are_learned(tmp_path):
-    """Some annotations have no keypoints."""
-    metrics, runner = learn(tmp_path, seed=0)
-    assert metrics['figure_AP'] >= 0.5 and metrics['pin_AP'] >= 0.5, metrics
+def test_poses_of_one_class_and_boxes_of_another_are_learned(tmp_path):
+    metrics = learn(tmp_path, seed=0)
+    assert metrics['AP'] >= 0.5, metrics
     assert metrics['disc_precision'] >= 0.5, metrics
