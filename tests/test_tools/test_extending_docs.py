@@ -75,6 +75,11 @@ def test_extending_checks_what_is_encoded(project, blocks):
     torch.testing.assert_close(target.values, expected)
 
 
+def test_extending_runs_in_the_oracle(project, tool, capsys):
+    assert tool('analysis_tools/oracle.py', project / 'mine.py') == 0
+    assert re.search(r'(?m)^ ?4 +all +1\.000 ', capsys.readouterr().out)
+
+
 def test_extending_stops_without_the_annotation(project, tool, capsys):
     config = project / 'without.py'
     config.write_text((project / 'mine.py').read_text().replace(
