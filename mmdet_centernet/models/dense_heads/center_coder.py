@@ -97,7 +97,7 @@ class CenterCoder:
         Args:
             batch_gt_instances (list[InstanceData]): ``bboxes`` [N_i, 4] xyxy in input pixels,
                 ``labels`` [N_i].
-            batch_img_metas (list[Config]): ``homography_matrix`` tells rotated images.
+            batch_img_metas (list[dict]): ``homography_matrix`` tells rotated images.
             shape (tuple[int, int, int, int]): (B, C, H, W) of the heatmap.
             batch_gt_instances_ignore (list[InstanceData], optional): ``bboxes``, ``labels``:
                 the class that each is ignored for, -1 for every class.

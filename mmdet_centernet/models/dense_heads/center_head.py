@@ -199,10 +199,10 @@ class CenterHead(BaseDenseHead):
         that the result is that of one process with the whole batch.
 
         Args:
-            outputs (list[Config]): of :meth:`forward`, one per stack.
+            outputs (list[dict]): of :meth:`forward`, one per stack.
             batch_gt_instances (list[InstanceData]): ``bboxes`` [N, 4] xyxy in input pixels,
                 ``labels`` [N], and what the properties need.
-            batch_img_metas (list[Config]): ``homography_matrix``, and what the properties need.
+            batch_img_metas (list[dict]): ``homography_matrix``, and what the properties need.
             batch_gt_instances_ignore (list[InstanceData], optional): see :class:`CenterCoder`.
 
         Returns:
@@ -382,8 +382,8 @@ class CenterHead(BaseDenseHead):
         """Predict from outputs.
 
         Args:
-            outputs (list[Config]): of :meth:`forward`; the last stack's are used.
-            batch_img_metas (list[Config]): ``homography_matrix`` (or ``border`` and
+            outputs (list[dict]): of :meth:`forward`; the last stack's are used.
+            batch_img_metas (list[dict]): ``homography_matrix`` (or ``border`` and
                 ``scale_factor``) of each image, and the :attr:`image_inputs`.
             rescale (bool): in pixels of the original image, else of the input.
 

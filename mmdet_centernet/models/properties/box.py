@@ -1,5 +1,6 @@
 """2D boxes."""
 import torch
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_centernet.errors import UserError
@@ -99,6 +100,11 @@ class Box(Property):
                 f'model.bbox_head learns sizes of objects with keypoints only, but {plain} have '
                 'none: compose mmdet_centernet.CenterHead with Box and Keypoints, see '
                 'docs/pose.md')
+
+    def check(self, instances: InstanceData, meta: Config, num_classes: int) -> None:
+        """Check that there is a size for each class."""
+        if self.per_class and self.branches['wh'].channels != 2 * num_classes:
+            raise UserError(f'Box(per_class=True) needs num_classes={num_classes}, like the head')
 
     def encode(
         self, centers: Centers, batch_gt_instances: Instances, batch_img_metas: Metas

@@ -1,19 +1,12 @@
 """Location of 3D boxes: from depth, dimensions, angle and camera."""
 import torch
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_centernet.models.properties.box import L1
 from mmdet_centernet.models.properties.branch import Branch, Config
 from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
-from mmdet_centernet.ops.camera import (
-    alpha_to_rotation_y,
-    box_centers,
-    box_corners,
-    project,
-    unproject,
-)
+from mmdet_centernet.ops import camera as cameras
 from mmdet_centernet.ops.transforms import boxes_around
 from mmdet_centernet.registry import TASK_UTILS
 
@@ -23,14 +16,14 @@ BOXES_3D_SOURCE = (
 NEAREST = 0.1  # meters; parts of a box that are nearer, or behind the camera, are projected there
 
 
-def boxes_of(centers: Centers, batch_gt_instances: list[InstanceData]) -> Tensor:
+def boxes_of(centers: Centers, batch_gt_instances: Instances) -> Tensor:
     """Return the 3D boxes [N, 7] of a batch; invalid objects, some of them NaN, get ones."""
     boxes = centers.cat(batch_gt_instances, 'bboxes_3d').float()
     return torch.where(centers.valid[:, None], boxes, 1.0)
 
 
 def measured_boxes(
-    centers: Centers, batch_gt_instances: list[InstanceData], batch_img_metas: list[Config]
+    centers: Centers, batch_gt_instances: Instances, batch_img_metas: Metas
 ) -> tuple[Tensor, Tensor]:
     """Return 3D boxes [N, 7] and the weight [N] of what is measured in meters.
 
@@ -85,9 +78,9 @@ class Boxes3D(Property):
         """Encode projected 3D centers; see the class."""
         if not self.branches:
             return {}
-        middle = box_centers(boxes_of(centers, batch_gt_instances))
+        middle = cameras.box_centers(boxes_of(centers, batch_gt_instances))
         camera = centers.inputs['cam2img'].to(middle)[centers.images]
-        projected = project(middle[:, None], camera)[:, 0]
+        projected = cameras.project(middle[:, None], camera)[:, 0]
         return dict(location_offset=centers.at_centers(projected / centers.stride - centers.xy))
 
     def decode(self, outputs: Fields, peaks: Peaks, detections: Fields) -> Fields:
@@ -97,12 +90,12 @@ class Boxes3D(Property):
         seen = seen * peaks.stride
         camera = peaks.inputs['cam2img'].to(seen)
         dims = detections['dims']
-        location = unproject(seen, detections['depth'], camera)
+        location = cameras.unproject(seen, detections['depth'], camera)
         location[..., 1] += dims[..., 0] / 2
-        rotation_y = alpha_to_rotation_y(detections['alpha'], seen[..., 0], camera)
+        rotation_y = cameras.alpha_to_rotation_y(detections['alpha'], seen[..., 0], camera)
         fields = dict(bboxes_3d=torch.cat((location, dims, rotation_y[..., None]), dim=-1))
         if 'bboxes' not in detections:
-            corners = box_corners(fields['bboxes_3d'])
+            corners = cameras.box_corners(fields['bboxes_3d'])
             corners[..., 2].clamp_(min=NEAREST)
-            fields['bboxes'] = boxes_around(project(corners, camera[:, None]))
+            fields['bboxes'] = boxes_around(cameras.project(corners, camera[:, None]))
         return fields

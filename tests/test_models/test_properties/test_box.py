@@ -293,3 +293,11 @@ def test_use_dataset_refuses_classes_whose_sizes_would_not_be_trained():
 def test_describe_tells_shifted_sizes():
     assert Box(shift_sizes=True).describe() == dict(shift_sizes=True)
     assert Box().describe() == {}
+
+
+def test_sizes_per_class_need_the_heads_number_of_classes():
+    head = CenterHead(3, 4, 4, [Box(per_class=True)])
+    instances = InstanceData(
+        bboxes=torch.tensor([[4.0, 4, 20, 20]]), labels=torch.tensor([2]))
+    with pytest.raises(UserError, match='needs num_classes=3'):
+        head.encode([instances], [{}], (1, 3, 8, 8))
