@@ -45,7 +45,6 @@ NOT_SWEPT = frozenset([
     'docs/recipes.md',
     'docs/training.md',
     'docs/weights.md',
-    'tools/demo_data/figures.py',
 ])
 
 

@@ -140,7 +140,7 @@ def test_flags_areas_and_boxes_agree_with_the_geometry():
                 continue
             keypoints = np.array(annotation['keypoints']).reshape(-1, 3)
             for place, (x, y, flag), group in zip(
-                    thing.joints, keypoints, figures.JOINT_GROUPS.values(), strict=True):
+                    thing.keypoints, keypoints, figures.JOINT_GROUPS.values(), strict=True):
                 depths = [(i, part.group, covers(part, place))
                           for i, other in enumerate(scene.things) for part in other.parts]
                 if min(abs(depth) for _, _, depth in depths) < 0.4:
@@ -181,7 +181,7 @@ def test_left_and_right_are_the_figures_own():
     seen = set()
     for seed in range(80):
         thing = figures.make_figure(np.random.default_rng(seed), 80, (60, 50))
-        keypoints = dict(zip(figures.JOINTS, thing.joints, strict=True))
+        keypoints = dict(zip(figures.JOINTS, thing.keypoints, strict=True))
         up = keypoints['neck'] - keypoints['hip']
         faces = sum(part.group == 'head' for part in thing.parts) > 1
         for limb in ('leg', 'arm'):

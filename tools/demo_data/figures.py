@@ -89,12 +89,12 @@ class Thing:
     Attributes:
         kind (str): ``figure``, ``crowd`` or ``obstacle``.
         parts (list[Part]): drawn in this order.
-        joints (ndarray[7, 2] | None): keypoints of a figure, px, also hidden ones and those
+        keypoints (ndarray[7, 2] | None): of a figure, px, also hidden ones and those
             outside the picture.
     """
     kind: str
     parts: list
-    joints: np.ndarray = None
+    keypoints: np.ndarray = None
 
 
 @dataclass
@@ -255,8 +255,8 @@ def make_figure(rng, height, hip):
     parts += [part for name in order for part in legs[name]]
     parts += trunk + skull
     parts += [part for name in order if name not in behind for part in arms[name]]
-    joints = np.array([points[name] for name in JOINTS]) * height + hip
-    return Thing('figure', parts, joints)
+    keypoints = np.array([points[name] for name in JOINTS]) * height + hip
+    return Thing('figure', parts, keypoints)
 
 
 def make_crowd(rng, width, height):
@@ -473,13 +473,13 @@ def annotate(scene, owners, min_area):
         x, y = columns[0] / FINE, rows[0] / FINE
         keypoints = np.zeros((len(JOINTS), 3))
         if thing.kind == 'figure':
-            inside = ((thing.joints >= 0) & (thing.joints <= (width - 1, height - 1))).all(1)
-            fine = to_fine(thing.joints[inside]).round().astype(int)
+            inside = ((thing.keypoints >= 0) & (thing.keypoints <= (width - 1, height - 1))).all(1)
+            fine = to_fine(thing.keypoints[inside]).round().astype(int)
             codes = np.array([owner_code(index, group) for group in JOINT_GROUPS.values()])
             on_top = owners[fine[:, 1], fine[:, 0]] == codes[inside]
             if area >= min_area and np.count_nonzero(on_top) >= 2:
                 keypoints[inside] = np.column_stack(
-                    (thing.joints[inside].round(2), np.where(on_top, 2, 1)))
+                    (thing.keypoints[inside].round(2), np.where(on_top, 2, 1)))
         annotations.append(dict(
             category_id=1, iscrowd=int(thing.kind == 'crowd'),
             bbox=[x, y, (columns[-1] + 1) / FINE - x, (rows[-1] + 1) / FINE - y], area=area,
