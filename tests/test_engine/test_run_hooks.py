@@ -14,7 +14,7 @@ def test_a_config_without_hooks_gets_all():
     add_run_hooks(config)
     assert types_of(config) == [f'mmdet_centernet.{name}' for name in RUN_HOOKS]
     for name in RUN_HOOKS:
-        assert HOOKS.build(dict(type=name))
+        assert HOOKS.build(dict(type=f'mmdet_centernet.{name}'))
 
 
 def test_hooks_of_the_config_are_kept():

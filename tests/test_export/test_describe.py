@@ -25,6 +25,8 @@ def model_of(config):
         config.model.bbox_head, test_cfg=config.model.get('test_cfg')))
     model.data_preprocessor = MODELS.build(config.model.data_preprocessor)
     model.dataset_meta = META
+    if 'mixed' in (config.filename or ''):  # keypoints of some classes, by their names
+        model.bbox_head.use_dataset(dict(classes=config.classes))
     return model
 
 
@@ -48,7 +50,7 @@ def check_description(path):
     assert meta.divisor == divisor and not any(side % divisor for side in meta.shape), path
     assert meta.transform['size'] == [*meta.shape[::-1]] and meta.batch == 1, path
     assert free.shape is None and free.batch is None, path
-    is_pose, is_3d = 'pose' in path, 'mono3d' in path or 'ddd' in path
+    is_pose, is_3d = 'pose' in path or 'mixed' in path, 'mono3d' in path or 'ddd' in path
     assert meta.task == ('pose' if is_pose else 'mono3d' if is_3d else 'detection'), path
     assert meta.inputs == (('image', 'cam2img') if is_3d else ('image',)), path
     attributes = tuple(f'attribute_{name}' for name in meta.attributes)

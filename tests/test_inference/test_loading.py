@@ -78,10 +78,7 @@ def test_load_detector_takes_from_the_config_what_the_checkpoint_lacks(config, s
     for loader in (settings.test_dataloader, settings.train_dataloader):
         loader.dataset.type = 'mmdet_centernet.CocoPoseDataset'
         loader.dataset.metainfo = dict(
-            classes=CLASSES, attributes=dict(ripeness=RIPENESS), skeletons=dict(
-                person=dict(keypoint_info={
-                    index: dict(name=name)
-                    for index, name in SKELETON['keypoint_id2name'].items()})))
+            classes=CLASSES, attributes=dict(ripeness=RIPENESS), skeletons=dict(person=SKELETON))
     model = load(settings, state, folder, classes=('person', 'pear'), palette=[(1, 2, 3)] * 2)
     meta = model.dataset_meta
     assert meta['classes'] == ('person', 'pear') and meta['palette'] == [(1, 2, 3)] * 2

@@ -39,7 +39,7 @@ def test_predictions_pictures_and_metrics(tool, trained, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('options', [
-    ('--tta', 'flip'), ('--resolution', 'fix', '--tta', 'ms')], ids=' '.join)
+    ('--tta', 'flip'), ('--resolution', 'fix', '--tta', 'ms')], ids=str)
 def test_resolution_and_test_time_augmentation(tool, trained, tmp_path, capsys, options):
     config, work = trained
     results = []
@@ -64,7 +64,7 @@ def test_resolution_and_test_time_augmentation(tool, trained, tmp_path, capsys, 
     (['CONFIG.py', 'FILE.pth', '--tta', '--optimize'], 'config'),
     (['CONFIG.py', 'FILE.pth', '--tta', 'flip'], 'flip'),
     (['--tta', 'ms', 'CONFIG.py', 'work_dirs/file'], 'ms'),
-    (['--tta=ms', 'CONFIG.py', 'FILE.pth'], 'ms')], ids=' '.join)
+    (['--tta=ms', 'CONFIG.py', 'FILE.pth'], 'ms')], ids=str)
 def test_tta_is_a_flag_or_has_a_value(arguments, tta):
     args = load_tool('test.py').parse_args(arguments)
     assert args.tta == tta
