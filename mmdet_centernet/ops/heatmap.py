@@ -3,12 +3,14 @@
 Convention: a heatmap is ``[B, C, H, W]``; positions are xy in feature cells, and a cell's index
 is ``y * W + x``. The functions are independent of boxes, strides and tasks.
 """
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn import functional as F
+
+MIN_VALUE = 1e-4  # of Gaussians whose peak is not in the middle of a cell
 
 
 class SparseHeatmap(NamedTuple):
@@ -43,43 +45,109 @@ class SparseHeatmap(NamedTuple):
 
 
 class CellOwners(NamedTuple):
-    """Cells that Gaussians reach, each with the object whose Gaussian is largest there.
+    """Cells that Gaussians reach, and the object that owns each.
 
     Attributes:
         positions (Tensor[M]): int64, positions of the cells in the flattened ``[B, H, W]``; a
-            cell may occur several times.
-        owner (Tensor[M]): int64, index of the object; the last one of equal Gaussians.
-        value (Tensor[M]): in [0, 1], the owner's Gaussian at the first entry of a cell, 0 at
-            its other entries, so that a sum over entries counts each cell once.
+            cell occurs once for each object that reaches it.
+        owner (Tensor[M]): int64, index of an object that reaches the cell.
+        value (Tensor[M]): in [0, 1], its Gaussian there if it owns the cell, else 0, so that a
+            sum over entries counts each cell once.
+        gaussian (Tensor[M]): in [0, 1], its Gaussian there.
     """
 
     positions: Tensor
     owner: Tensor
     value: Tensor
+    gaussian: Tensor
+
+
+class Gaussians(NamedTuple):
+    """Gaussian peaks of N objects, each on the window of cells that it may reach.
+
+    The value at a step ``d`` (cells, xy) from the center cell is
+    ``exp(-sum(falloff * (d - shift) ** 2))``, and exactly 1 in the center cell.
+
+    Attributes:
+        centers (Tensor[N, 2]): int64, xy in cells, inside [0, W) x [0, H).
+        half (Tensor[N, 2]): int64, half sides (xy) of the windows, cells; -1 in both for an
+            object that is not drawn.
+        falloff (Tensor[N, 2]): ``1 / (2 sigma ** 2)`` along x and y.
+        shift (Tensor[N, 2], optional): from the middle of the center cell to the peak, cells.
+        max_half (int, optional): an upper bound of ``half``. With it all objects share one
+            window size and no value is read back from the device; without it objects are
+            grouped by size, which is faster on a CPU.
+        bounds (Tensor[N, 4], optional): xyxy in cells; an object reaches only cells whose
+            index lies strictly inside.
+    """
+
+    centers: Tensor
+    half: Tensor
+    falloff: Tensor
+    shift: Tensor | None = None
+    max_half: int | None = None
+    bounds: Tensor | None = None
+
+    @classmethod
+    def of_radius(
+        cls, centers: Tensor, radii: Tensor, max_radius: int | None = None
+    ) -> 'Gaussians':
+        """Return Gaussians of integer radii [N]: ``sigma = (2 r + 1) / 6`` along both axes."""
+        half = radii[:, None].expand(-1, 2)
+        return cls(centers, half, 18 / (2 * half + 1) ** 2, max_half=max_radius)
+
+    def only(self, drawn: Tensor) -> 'Gaussians':
+        """Return these with only some [N] (bool) drawn."""
+        return self._replace(half=torch.where(drawn[:, None], self.half, -1))
+
+    def cat(self, others: 'Gaussians') -> 'Gaussians':
+        """Return these, followed by others of the same kind on maps of the same size."""
+        def join(one: Tensor | None, two: Tensor | None) -> Tensor | None:
+            return None if one is None or two is None else torch.cat((one, two))
+
+        return Gaussians(
+            torch.cat((self.centers, others.centers)), torch.cat((self.half, others.half)),
+            torch.cat((self.falloff, others.falloff)), join(self.shift, others.shift),
+            self.max_half, join(self.bounds, others.bounds))
+
+    def take(self, index: Tensor) -> 'Gaussians':
+        """Return some [n] (int64) of these."""
+        return Gaussians(
+            self.centers[index], self.half[index], self.falloff[index],
+            None if self.shift is None else self.shift[index], self.max_half,
+            None if self.bounds is None else self.bounds[index])
 
 
 def _window_entries(
-    centers: Tensor, radii: Tensor, planes: Tensor, half: int, feat_size: tuple[int, int]
+    gaussians: Gaussians, planes: Tensor, half: int, feat_size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Return indices and values of the cells in the window of half-side ``half`` of each object.
+    """Return indices and values of the cells in the window of half side ``half`` of each object.
 
     A Gaussian is separable, the product of a row and a column, so that two ``[N, 2 * half + 1]``
     tables hold its values, and each cell needs one addition and one multiplication. Cells
-    outside the map or beyond the object's own radius get the value 0 and the index of some cell
+    outside the map or beyond the object's own window get the value 0 and the index of some cell
     inside the map, where a 0 has no effect.
     """
     height, width = feat_size
-    step = torch.arange(-half, half + 1, device=centers.device)
-    radius = radii[:, None]
-    gauss = torch.exp(-18 * step**2 / (2 * radius + 1) ** 2)  # sigma = (2 r + 1) / 6
-    gauss = torch.where(step.abs() <= radius, gauss, 0.0)
-    x = centers[:, :1] + step
-    y = centers[:, 1:] + step
-    gauss_x = torch.where((x >= 0) & (x < width), gauss, 0.0)
-    gauss_y = torch.where((y >= 0) & (y < height), gauss, 0.0)
-    first_of_row = planes[:, None] * (height * width) + y.clamp(0, height - 1) * width
-    index = first_of_row[:, :, None] + x.clamp(0, width - 1)[:, None, :]
-    value = gauss_y[:, :, None] * gauss_x[:, None, :]
+    step = torch.arange(-half, half + 1, device=planes.device)
+    tables, positions, inside = [], [], []
+    for axis, size in ((0, width), (1, height)):
+        distance: Tensor = step if gaussians.shift is None else (
+            step - gaussians.shift[:, axis, None])
+        gauss = torch.exp(-gaussians.falloff[:, axis, None] * distance**2)
+        place = gaussians.centers[:, axis, None] + step
+        reached = (step.abs() <= gaussians.half[:, axis, None]) & (place >= 0) & (place < size)
+        if gaussians.bounds is not None:
+            reached = (reached & (place > gaussians.bounds[:, axis, None])
+                       & (place < gaussians.bounds[:, axis + 2, None]))
+        tables.append(torch.where(reached, gauss, 0.0))
+        positions.append(place.clamp(0, size - 1))
+        inside.append(reached[:, half])
+    first_of_row = planes[:, None] * (height * width) + positions[1] * width
+    index = first_of_row[:, :, None] + positions[0][:, None, :]
+    value = tables[1][:, :, None] * tables[0][:, None, :]
+    if gaussians.shift is not None:
+        value[:, half, half] = (inside[0] & inside[1]).to(value)
     return index.flatten(), value.flatten()
 
 
@@ -108,8 +176,27 @@ def draw_sparse_heatmap(
     Returns:
         SparseHeatmap: float32 values.
     """
-    entries = _sorted_entries(centers, radii, planes, (shape[2], shape[3]), max_radius)
-    return SparseHeatmap(entries.positions, entries.largest[entries.cell], entries.unique, shape)
+    return draw_gaussians(Gaussians.of_radius(centers, radii, max_radius), planes, shape)
+
+
+def draw_gaussians(
+    gaussians: Gaussians, planes: Tensor, shape: tuple[int, int, int, int]
+) -> SparseHeatmap:
+    """Draw Gaussian peaks; a cell gets the largest value, and 0 below 1e-4.
+
+    Args:
+        gaussians (Gaussians): N peaks.
+        planes (Tensor[N]): int64, ``image * C + label``, in [0, B * C).
+        shape (tuple[int, int, int, int]): (B, C, H, W).
+
+    Returns:
+        SparseHeatmap: float32 values.
+    """
+    entries = _sorted_entries(gaussians, planes, (shape[2], shape[3]))
+    value = entries.largest[entries.cell]
+    if gaussians.shift is not None:  # the other windows end before that
+        value = value.masked_fill(value < MIN_VALUE, 0.0)
+    return SparseHeatmap(entries.positions, value, entries.unique, shape)
 
 
 class _Entries(NamedTuple):
@@ -123,30 +210,27 @@ class _Entries(NamedTuple):
     largest: Tensor  # [at least n] the largest Gaussian of each cell
 
 
-def _same_windows(radii: Tensor, max_radius: int | None) -> list[tuple[Tensor, int]]:
-    """Group objects by the half-side of their windows.
+def _same_windows(gaussians: Gaussians) -> list[tuple[Tensor, int]]:
+    """Group objects by the half side of their windows.
 
     Returns:
-        list[tuple[Tensor, int]]: indices [n] (int64) of a group's objects, and the half-side.
-        Objects of radius -1 are in no group unless all share ``max_radius``.
+        list[tuple[Tensor, int]]: indices [n] (int64) of a group's objects, and the half side.
+        Objects of half side -1 are in no group unless all share ``max_half``.
     """
-    if max_radius is not None:
-        return [(torch.arange(len(radii), device=radii.device), max_radius)]
-    return [((radii == radius).nonzero().flatten(), int(radius))
-            for radius in radii[radii >= 0].unique().tolist()]
+    half = gaussians.half.amax(dim=1)
+    if gaussians.max_half is not None:
+        return [(torch.arange(len(half), device=half.device), gaussians.max_half)]
+    return [((half == side).nonzero().flatten(), int(side))
+            for side in half[half >= 0].unique().tolist()]
 
 
 def _sorted_entries(
-    centers: Tensor,
-    radii: Tensor,
-    planes: Tensor,
-    feat_size: tuple[int, int],
-    max_radius: int | None,
+    gaussians: Gaussians, planes: Tensor, feat_size: tuple[int, int]
 ) -> _Entries:
-    index = [torch.zeros(0, dtype=torch.int64, device=centers.device)]
-    value = [torch.zeros(0, device=centers.device)]
-    for same, half in _same_windows(radii, max_radius):
-        entries = _window_entries(centers[same], radii[same], planes[same], half, feat_size)
+    index = [torch.zeros(0, dtype=torch.int64, device=planes.device)]
+    value = [torch.zeros(0, device=planes.device)]
+    for same, half in _same_windows(gaussians):
+        entries = _window_entries(gaussians.take(same), planes[same], half, feat_size)
         index.append(entries[0])
         value.append(entries[1])
     # Sorting brings the entries of a cell together. (A scatter into a dense map would touch
@@ -169,6 +253,8 @@ def find_cell_owners(
 ) -> CellOwners:
     """Find which object's Gaussian, of any class, is largest at each cell of a batch.
 
+    The last one of several equal objects owns a cell.
+
     Args:
         centers (Tensor[N, 2]): int64, xy in cells, inside [0, W) x [0, H).
         radii (Tensor[N]): int64, cells, >= 0; an object of radius -1 owns nothing.
@@ -179,14 +265,46 @@ def find_cell_owners(
     Returns:
         CellOwners: float32 values.
     """
-    entries = _sorted_entries(centers, radii, images, feat_size, max_radius)
-    objects = torch.cat([radii.new_zeros(0, dtype=torch.int64)] + [
+    return find_window_owners(
+        Gaussians.of_radius(centers, radii, max_radius), images, feat_size, ties='last')
+
+
+def find_window_owners(
+    gaussians: Gaussians,
+    images: Tensor,
+    feat_size: tuple[int, int],
+    priority: Tensor | None = None,
+    ties: Literal['first', 'last'] = 'first',
+) -> CellOwners:
+    """Find which object owns each cell of a batch that is in an object's window.
+
+    Args:
+        gaussians (Gaussians): N peaks, of all classes.
+        images (Tensor[N]): int64, the object's image in the batch.
+        feat_size (tuple[int, int]): (H, W).
+        priority (Tensor[N], optional): the object with the largest one owns a cell. By default
+            that with the largest Gaussian there does.
+        ties (str): which of several equal objects does.
+
+    Returns:
+        CellOwners: float32 values.
+    """
+    entries = _sorted_entries(gaussians, images, feat_size)
+    objects = torch.cat([images.new_zeros(0)] + [
         same.repeat_interleave((2 * half + 1) ** 2)
-        for same, half in _same_windows(radii, max_radius)])[entries.order]
-    best = torch.where(entries.value == entries.largest[entries.cell], objects, -1)
-    owner = torch.full_like(entries.cell, -1).scatter_reduce_(0, entries.cell, best, 'amax')
-    value = torch.where(entries.unique, entries.largest[entries.cell], 0.0)
-    return CellOwners(entries.positions, owner[entries.cell], value)
+        for same, half in _same_windows(gaussians)])[entries.order]
+    reached, key, largest = entries.value > 0, entries.value, entries.largest
+    if priority is not None:
+        key = priority[objects].to(key).masked_fill(~reached, -torch.inf)
+        largest = torch.full_like(largest, -torch.inf).scatter_reduce_(
+            0, entries.cell, key, 'amax')
+    best = reached & (key == largest[entries.cell])
+    nobody = len(images) if ties == 'first' else -1
+    owner = torch.full_like(entries.cell, nobody).scatter_reduce_(
+        0, entries.cell, torch.where(best, objects, nobody), 'amin' if ties == 'first' else 'amax')
+    owned = best & (owner[entries.cell] == objects)
+    return CellOwners(entries.positions, objects, torch.where(owned, entries.value, 0.0),
+                      entries.value)
 
 
 def count_boxes(

@@ -73,12 +73,26 @@ model['bbox_head'] = dict(
 """ + extra)
 
 
+def write_plus_config(folder, data):
+    """Side distances, qualities that change the order, and NMS instead of the peaks' search."""
+    return tiny_project.write_config(folder, data, 'plus.py', extra="""
+model['bbox_head'] = dict(
+    type='mmdet_centernet.CenterHead', num_classes=3, in_channels=8, feat_channels=8,
+    num_convs=2, norm_cfg=dict(type='GN', num_groups=2),
+    properties=[dict(type='mmdet_centernet.LTRB', init_bias=3.0),
+                dict(type='mmdet_centernet.Quality')])
+model['test_cfg'] = dict(max_per_img=20, topk=60, local_maximum_kernel=1,
+                         nms=dict(type='nms', iou_threshold=0.6))
+""")
+
+
 WRITERS = dict(
     detection=(tiny_project.write_data, tiny_project.write_config),
     pose=(pose_project.write_data, pose_project.write_config),
     mono3d=(mono3d_project.write_data, mono3d_project.write_config),
     composed=(tiny_project.write_data, write_composed_config),
-    own=(tiny_project.write_data, tiny_project.write_config))
+    own=(tiny_project.write_data, tiny_project.write_config),
+    plus=(tiny_project.write_data, write_plus_config))
 
 
 class Project:
@@ -174,6 +188,8 @@ def check_same_attributes(one, other):
     ('composed', dict(kind='float', dynamic=True, batch=None, flip=True), dict(tta='flip')),
     ('own', dict(kind='uint8', dynamic=True, batch=None, flip=True), dict(tta='flip')),
     ('own', dict(kind='float', shape=(64, 64), batch=2), dict(resolution='fix')),
+    ('plus', dict(kind='uint8', dynamic=True, batch=None, flip=True), dict(tta='flip')),
+    ('plus', dict(kind='float', shape=(64, 96)), dict(resolution='fix')),
 ], ids=str)
 def test_exported_model_equals_inferencer(projects, task, exporting, testing):
     project = projects[task]

@@ -14,6 +14,7 @@ from reference.heatmap import peaks_slowly
 from reference.mono3d import sample_slowly
 
 from mmdet_centernet.models.dense_heads import CenterCoder
+from mmdet_centernet.ops.heatmap import draw_gaussians
 from mmdet_centernet.ops.radius import gaussian_radius
 
 NAN = float('nan')
@@ -273,6 +274,44 @@ def test_encode_masks_rotated_images_and_ignored_instances_together():
     assert target.ignored[0, 1].nonzero().amin(dim=0).tolist() == [2, 2]
 
 
+def test_encode_area_is_1_in_the_cell_of_the_center_wherever_it_lies():
+    """And exp(-(d / r)^2) elsewhere; small boxes have the least radius."""
+    coder = CenterCoder(heatmap='area')
+    for x, y, side in ((18.0, 22.0, 32.0), (16.1, 20.1, 32.0), (19.9, 23.9, 8.0)):
+        box = [x - side / 2, y - side / 2, x + side / 2, y + side / 2]
+        heatmap = encode(coder, [instances_of([box], [0])], (1, 1, 12, 15))[1].heatmap.to_dense()
+        radius = max(math.sqrt(2) / 9 * side, 4)
+        for row in range(12):
+            for column in range(15):
+                square = (4 * column + 2 - x) ** 2 + (4 * row + 2 - y) ** 2
+                value = 1 if (column, row) == (4, 5) else math.exp(-square / radius**2)
+                assert float(heatmap[0, 0, row, column]) == pytest.approx(
+                    value if value >= 1e-4 else 0, abs=1e-6)
+
+
+@pytest.mark.parametrize('heatmap', ['area', 'sides'])
+@pytest.mark.parametrize('ignore', ['center', 'region'])
+def test_encode_with_a_bound_is_the_same(heatmap, ignore):
+    """With all kinds of heatmaps, and instances to be ignored."""
+    torch.manual_seed(0)
+    corner = torch.rand(12, 2) * 40
+    boxes = torch.cat((corner, corner + torch.rand(12, 2) * 30), dim=1).tolist()
+    labels = [index % 3 for index in range(12)]
+    given = [instances_of(boxes[:8], labels[:8])]
+    ignored = [instances_of(boxes[8:], labels[8:])]
+    shape = (1, 3, 14, 17)
+    coder = CenterCoder(heatmap=heatmap, ignore=ignore)
+    centers, target = encode(coder, given, shape, ignored)
+    assert centers.gaussians.max_half is None
+    largest = int(centers.gaussians.half.max())
+    bounded = draw_gaussians(centers.gaussians._replace(max_half=largest + 2),
+                             centers.images * 3 + centers.labels, shape)
+    free = coder.encode(given, [{}], shape)[1].heatmap
+    torch.testing.assert_close(bounded.to_dense(), free.to_dense())
+    mask = target.ignored.expand(shape)
+    assert mask.any() and not target.heatmap.to_dense()[mask].any()
+
+
 def test_encode_lists_must_fit_the_batch():
     with pytest.raises(ValueError, match='batch of 2 images'):
         encode(CenterCoder(), [instances_of([], [])], (2, 1, 4, 4))
@@ -280,7 +319,12 @@ def test_encode_lists_must_fit_the_batch():
 
 @pytest.mark.parametrize('options, words', [
     (dict(radius='mmdet'), "radius = 'mmdet'"), (dict(shared_cells='first'), 'shared_cells'),
-    (dict(stride=0), 'stride = 0'), (dict(ignore='box'), "ignore = 'box'")])
+    (dict(stride=0), 'stride = 0'), (dict(ignore='box'), "ignore = 'box'"),
+    (dict(heatmap='disk'), "heatmap = 'disk'"),
+    (dict(alpha=0.5), "alpha belongs to heatmap='sides'"),
+    (dict(heatmap='sides', min_radius=4), "min_radius belongs to heatmap='area'"),
+    (dict(heatmap='sides', min_overlap=0.5), 'min_overlap has no effect'),
+    (dict(heatmap='sides', alpha=1.5), 'alpha = 1.5')])
 def test_init_refuses(options, words):
     with pytest.raises(ValueError, match=words):
         CenterCoder(**options)

@@ -98,3 +98,53 @@ def test_module_weights_and_averages():
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r'\(1, 2, 6, 8\).*\(1, 2, 6, 7\)'):
         gaussian_focal_loss(torch.zeros(1, 2, 6, 8), target_of((1, 2, 6, 7)))
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('listed', [False, True])
+def test_weights_and_listed_positives_equal_the_formula(listed, memory_format):
+    """Of terms, of classes and of positives, some of which are listed twice or with weight 0."""
+    shape = (2, 3, 9, 13)
+    target = target_of(shape)
+    class_weight = torch.tensor([0.5, 2.0, 0.0])
+    generator = torch.Generator().manual_seed(2)
+    places = torch.randint(0, 2 * 3 * 9 * 13, (7,), generator=generator).repeat(2)
+    weight = torch.randint(0, 3, (14,), generator=generator).float()
+    logits = torch.randn(shape).contiguous(memory_format=memory_format).requires_grad_()
+    loss = gaussian_focal_loss(
+        logits, target, min_probability=0.2, pos_weight=0.25, neg_weight=0.75,
+        class_weight=class_weight, positives=(places, weight) if listed else None)
+    grad, = torch.autograd.grad(loss, logits)
+    exact = logits.detach().double().requires_grad_()
+    y, p = target.to_dense().double(), exact.sigmoid().clamp(0.2, 0.8)
+    count = (y == 1).double()
+    if listed:
+        count = torch.zeros_like(y).view(-1).index_add_(0, places, weight.double()).view(shape)
+    terms = -(0.25 * count * (1 - p) ** 2 * p.log()
+              + 0.75 * (1 - y) ** 4 * p**2 * (1 - p).log())
+    expected = (terms * class_weight.double()[:, None, None]).sum()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    torch.testing.assert_close(
+        grad.double(), torch.autograd.grad(expected, exact)[0], rtol=1e-4, atol=1e-6)
+
+
+def test_module_passes_weights_on_and_keeps_them_out_of_checkpoints():
+    target = target_of((1, 2, 6, 7))
+    logits = torch.randn(1, 2, 6, 7)
+    module = GaussianFocalLoss(pos_weight=0.25, neg_weight=0.75, class_weight=[1.0, 3.0])
+    expected = gaussian_focal_loss(logits, target, pos_weight=0.25, neg_weight=0.75,
+                                   class_weight=torch.tensor([1.0, 3.0]))
+    torch.testing.assert_close(module(logits, target, avg_factor=1.0), expected)
+    assert not module.state_dict()
+
+
+def test_class_weights_must_fit_the_classes():
+    module = GaussianFocalLoss(class_weight=[1.0, 3.0, 1.0])
+    with pytest.raises(ValueError, match='class_weight has 3 entries, but the heatmap 2 classes'):
+        module(torch.zeros(1, 2, 6, 7), target_of((1, 2, 6, 7)), avg_factor=1.0)
+
+
+@pytest.mark.parametrize('options', [dict(pos_weight=-1.0), dict(class_weight=[1.0, -0.5])])
+def test_negative_weights_are_refused(options):
+    with pytest.raises(ValueError, match='must not be negative'):
+        GaussianFocalLoss(**options)

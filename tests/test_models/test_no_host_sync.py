@@ -17,7 +17,7 @@ from mmdet_centernet.models.dense_heads import (
     CenterNetMono3DHead,
     CenterNetPoseHead,
 )
-from mmdet_centernet.models.properties import Attribute, Box, Keypoints
+from mmdet_centernet.models.properties import LTRB, Attribute, Box, Keypoints, Quality
 from mmdet_centernet.ops.heatmap import draw_sparse_heatmap
 
 pytestmark = pytest.mark.usefixtures('mmdet_scope')
@@ -37,8 +37,22 @@ def composed_head(*args, **options):
     return head
 
 
+def star_head(*args, **options):
+    """A head as CenterNet*'s, with qualities."""
+    return CenterHead(*args, properties=[LTRB(more_pos=0.2), Quality()], num_convs=2,
+                      norm_cfg=dict(type='GN', num_groups=2),
+                      **{'coder': dict(heatmap='area'), **options})
+
+
+def ttfnet_head(*args, **options):
+    """A head as TTFNet's."""
+    return CenterHead(*args, properties=[
+        LTRB(cells='gaussian', log_area=True, base='corner', factor=4.0)],
+        coder=dict(heatmap='sides'), **options)
+
+
 HEADS = dict(detection=CenterNetHead, pose=CenterNetPoseHead, mono3d=CenterNetMono3DHead,
-             composed=composed_head)
+             composed=composed_head, star=star_head, ttfnet=ttfnet_head)
 OPTIONS = dict(pose=dict(flip_pairs=[(1, 2)], num_keypoints=KEYPOINTS))
 METAS = [dict(homography_matrix=np.eye(3), img_shape=(4 * HEIGHT, 4 * WIDTH),
               batch_input_shape=(4 * HEIGHT, 4 * WIDTH), cam2img=np.eye(3, 4))] * 2
@@ -75,9 +89,12 @@ def instances_of(*counts):
     ('detection', dict(loss_center_heatmap=dict(
         type='mmdet_centernet.GaussianFocalLoss', min_probability=1e-4))),
     ('pose', dict(dense_displacement=True)), ('mono3d', dict(with_location_offset=True)),
-    ('composed', dict())], ids=[
+    ('composed', dict()), ('star', dict()),
+    ('star', dict(coder=dict(heatmap='area', ignore='region'), num_stacks=2)),
+    ('ttfnet', dict())], ids=[
         'default', 'corrected radius', 'two stacks', 'dense sizes per class', 'GIoU',
-        'clamped probability', 'pose', 'mono3d', 'composed'])
+        'clamped probability', 'pose', 'mono3d', 'composed', 'CenterNet*',
+        'CenterNet* of two stacks', 'TTFNet'])
 def test_losses_wait_for_nothing(task, options):
     head = make_head(task, **options)
     for counts in ((4, 1), (0, 3), (0, 0)):
@@ -160,7 +177,7 @@ ALLOWED = {
         {'int', 'item', 'nonzero', 'tolist'},
         'the checked, dense form for other uses; coders take the sparse one'),
     ('heatmap.py', 'find_peaks'): ({'float'}, 'a constant'),
-    ('center_coder.py', 'locate'): ({'float'}, 'of a shape, on the CPU'),
+    ('center_coder.py', 'locate'): ({'float', 'int'}, 'of a shape, on the CPU'),
     ('center_head.py', 'predict_by_feat'): (
         {'tolist'}, 'the one read: how many detections each image has'),
     ('boxes_3d.py', 'measured_boxes'): ({'bool'}, 'of metainfo'),

@@ -10,18 +10,29 @@ from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.property import Instances, Metas
 from mmdet_centernet.models.properties.target import HeatmapTarget
 from mmdet_centernet.ops.heatmap import (
+    MIN_VALUE,
+    Gaussians,
     cell_positions,
     count_boxes,
-    draw_sparse_heatmap,
+    draw_gaussians,
     find_peaks,
     last_in_cells,
 )
-from mmdet_centernet.ops.radius import RADIUS_FORMULAS, gaussian_radius
+from mmdet_centernet.ops.radius import (
+    RADIUS_FORMULAS,
+    area_radius,
+    gaussian_radius,
+    side_radii,
+)
 from mmdet_centernet.registry import TASK_UTILS
 
+#: Kinds of center heatmaps -> default ``min_overlap``.
+HEATMAPS = dict(corner=0.3, area=0.8, sides=0.3)
 SHARED_CELL_CHOICES = ('last', 'all')
 IGNORE_CHOICES = ('center', 'region')
 ANY_CLASS = -1
+DEFAULT_MIN_RADIUS = 4.0  # of CenterNet*, input pixels
+DEFAULT_ALPHA = 0.54  # of TTFNet
 
 
 @TASK_UTILS.register_module()
@@ -37,8 +48,9 @@ class CenterCoder:
             :func:`mmdet_centernet.ops.radius.gaussian_radius`. ``'official'`` also clips boxes as
             the original implementation does, to ``[0, W - 1] x [0, H - 1]``; ``'corrected'``
             clips them to the edge of the map, ``[0, W] x [0, H]``.
-        min_overlap (float): of that formula. The original's 0.7 belongs to ``'official'``,
-            MMDetection's 0.3 to ``'corrected'``.
+        min_overlap (float, optional): of that formula, 0.3 by default. The original's 0.7
+            belongs to ``'official'``, MMDetection's 0.3 to ``'corrected'``. Of ``'area'``, 0.8
+            by default.
         round_up (bool): round sizes up to whole cells before an ``'official'`` radius is
             computed. The original does so for 2D boxes and poses, but not for 3D boxes.
         shared_cells (str): which of several objects whose centers share a cell train
@@ -50,22 +62,34 @@ class CenterCoder:
             that comes after an object wipes out its center.) None: they are background.
         trust_rotated_boxes (bool): train heatmap and regressions at centers on images that were
             rotated. The original does not for poses: the box around a rotated box is too large.
+        heatmap (str): the Gaussians. ``'corner'``: a radius that CornerNet's formula gives for
+            both axes (CenterNet). ``'area'``: a radius that grows with the square root of the
+            area, around the exact center; the center's cell is 1 (CenterNet*, the one-stage
+            model of CenterNet2). ``'sides'``: a radius for each axis, a fraction of the box's
+            half side (TTFNet).
+        min_radius (float): the least radius of ``'area'``, input pixels.
+        alpha (float): the fraction of ``'sides'``.
 
     Raises:
-        ValueError: for an unknown choice or a stride below 1.
+        ValueError: for an unknown choice, a stride below 1, or an option of another kind of
+            heatmap.
     """
 
     def __init__(
         self,
         stride: int = 4,
         radius: str = 'corrected',
-        min_overlap: float = 0.3,
+        min_overlap: float | None = None,
         round_up: bool = True,
         shared_cells: str = 'last',
         ignore: str | None = None,
         trust_rotated_boxes: bool = True,
+        heatmap: str = 'corner',
+        min_radius: float | None = None,
+        alpha: float | None = None,
     ) -> None:
         for name, value, choices in (
+                ('heatmap', heatmap, tuple(HEATMAPS)),
                 ('radius', radius, RADIUS_FORMULAS),
                 ('shared_cells', shared_cells, SHARED_CELL_CHOICES),
                 ('ignore', ignore, (*IGNORE_CHOICES, None))):
@@ -73,9 +97,19 @@ class CenterCoder:
                 raise ValueError(f'{name} = {value!r} must be one of {choices}.')
         if stride < 1:
             raise ValueError(f'stride = {stride} must be at least 1 (input pixels per cell).')
+        for name, given, kind in (('min_radius', min_radius, 'area'), ('alpha', alpha, 'sides')):
+            if given is not None and heatmap != kind:
+                raise ValueError(f"{name} belongs to heatmap='{kind}', but heatmap='{heatmap}'.")
+        if min_overlap is not None and heatmap == 'sides':
+            raise ValueError("min_overlap has no effect with heatmap='sides': set alpha.")
+        if not 0 < (alpha or DEFAULT_ALPHA) <= 1:
+            raise ValueError(f'alpha = {alpha} must lie in (0, 1].')
         self.stride = stride
+        self.heatmap = heatmap
         self.radius = radius
-        self.min_overlap = min_overlap
+        self.min_overlap = HEATMAPS[heatmap] if min_overlap is None else min_overlap
+        self.min_radius = DEFAULT_MIN_RADIUS if min_radius is None else min_radius
+        self.alpha = alpha or DEFAULT_ALPHA
         self.round_up = round_up
         self.shared_cells = shared_cells
         self.ignore = ignore
@@ -110,6 +144,7 @@ class CenterCoder:
             in_rotated = centers.per_image(rotated)
             centers.present = centers.valid | in_rotated
             centers.valid = centers.valid & ~in_rotated
+            centers.gaussians = centers.gaussians.only(centers.valid)
         if self.shared_cells == 'last':
             area = shape[2] * shape[3]
             trained = last_in_cells(
@@ -152,16 +187,40 @@ class CenterCoder:
         valid &= (label >= 0) & (label < num_classes)
         wh = torch.where(valid[:, None], wh, 0.0)
         offset = torch.where(valid[:, None], center - xy, 0.0)
-        xy = torch.where(valid[:, None], xy, 0.0).long()
         size = wh.ceil() if self.radius == 'official' and self.round_up else wh
-        radius = gaussian_radius(size, self.radius, self.min_overlap).floor().clamp(min=0).long()
+        xy = torch.where(valid[:, None], xy, 0.0).long()
+        overlap = self.min_overlap if self.heatmap == 'corner' else HEATMAPS['corner']
+        radius = gaussian_radius(size, self.radius, overlap).floor().clamp(min=0).long()
         max_radius = None
+        whole = torch.tensor([[float(width), float(height)]])
         if device.type != 'cpu':  # the radius of a box as large as the map
-            whole = torch.tensor([[float(width), float(height)]])
-            max_radius = math.ceil(float(gaussian_radius(whole, self.radius, self.min_overlap)))
+            max_radius = math.ceil(float(gaussian_radius(whole, self.radius, overlap)))
+        if self.heatmap == 'corner':
+            gaussians = Gaussians.of_radius(xy, radius, max_radius)
+        else:
+            gaussians = self._gaussians(xy, wh, offset)
+            if max_radius is not None:
+                zero = whole.new_zeros(1, 2)
+                largest = self._gaussians(zero.long(), whole, zero)
+                gaussians = gaussians._replace(max_half=int(largest.half.max()))
+        gaussians = gaussians.only(valid)
         return Centers(
             image, torch.where(valid, label, 0), wh, xy, xy[:, 1] * width + xy[:, 0], offset,
-            radius, valid, valid, valid.to(wh.dtype), shape, self.stride, max_radius)
+            radius, gaussians, valid, valid, valid.to(wh.dtype), shape, self.stride, max_radius)
+
+    def _gaussians(self, xy: Tensor, wh: Tensor, offset: Tensor) -> Gaussians:
+        """Return the Gaussians of ``'area'`` or ``'sides'``; see :class:`Centers`."""
+        if self.heatmap == 'sides':
+            half, shift = side_radii(wh, self.alpha), None
+            falloff = 18 / (2 * half + 1) ** 2
+        else:
+            radius = area_radius(wh, self.min_overlap, self.min_radius / self.stride)[:, None]
+            falloff = (1 / radius**2).expand(-1, 2)
+            shift = offset - 0.5
+            # Beyond this distance and half a cell, values are below the least that is drawn.
+            reach = (radius * math.sqrt(-math.log(MIN_VALUE)) + 0.5).ceil()
+            half = reach.expand(-1, 2).long()
+        return Gaussians(xy, half, falloff, shift)
 
     def _locate_ignored(
         self, instances: list[InstanceData | None] | None, shape: tuple[int, int, int, int]
@@ -182,20 +241,18 @@ class CenterCoder:
 
     def _draw(self, centers: Centers, ignored: Centers | None) -> HeatmapTarget:
         """Draw the heatmap of a batch, and mask what is ignored."""
-        shape, bound = centers.shape, centers.max_radius
+        shape = centers.shape
         _, num_classes, height, width = shape
-        plane = centers.images * num_classes + centers.labels
-        xy, radius = centers.xy, torch.where(centers.valid, centers.radius, -1)
+        plane, gaussians = centers.images * num_classes + centers.labels, centers.gaussians
         if ignored is None:
-            return HeatmapTarget(draw_sparse_heatmap(xy, radius, plane, shape, bound))
+            return HeatmapTarget(draw_gaussians(gaussians, plane, shape))
         ignored_plane = ignored.images * num_classes + ignored.labels
         # [B C H W]; what is not valid stands at the first cell and adds 0.
         if self.ignore == 'center':
             mask = torch.zeros(math.prod(shape), dtype=torch.int32, device=plane.device)
             mask.index_add_(
                 0, ignored_plane * (height * width) + ignored.cells, ignored.valid.int())
-            xy = torch.cat((xy, ignored.xy))
-            radius = torch.cat((radius, torch.where(ignored.valid, ignored.radius, -1)))
+            gaussians = gaussians.cat(ignored.gaussians)
         else:
             center = ignored.xy + ignored.offset
             mask = count_boxes(torch.cat((center - ignored.wh / 2, center + ignored.wh / 2), 1),
@@ -203,8 +260,8 @@ class CenterCoder:
         is_center = torch.zeros_like(mask).index_add_(
             0, plane * (height * width) + centers.cells, centers.valid.int())
         mask = (mask > 0) & (is_center == 0)
-        planes = torch.cat((plane, ignored_plane))[:len(xy)]
-        heatmap = draw_sparse_heatmap(xy, radius, planes, shape, bound)
+        planes = torch.cat((plane, ignored_plane))[:len(gaussians.centers)]
+        heatmap = draw_gaussians(gaussians, planes, shape)
         value = torch.where(mask[heatmap.positions], 0.0, heatmap.value)
         return HeatmapTarget(heatmap._replace(value=value), mask.view(shape))
 

@@ -17,8 +17,9 @@ from mmdet_centernet.models.layers.branch import build_branch
 from mmdet_centernet.models.layers.suppression import suppress
 from mmdet_centernet.models.losses.target_loss import cell_loss, heatmap_loss
 from mmdet_centernet.models.properties.branch import Branch, Config, JointLoss, heatmap_branch
+from mmdet_centernet.models.properties.centers import Centers
 from mmdet_centernet.models.properties.property import Fields, Instances, Metas, Property, Targets
-from mmdet_centernet.models.properties.target import CellTarget, HeatmapTarget
+from mmdet_centernet.models.properties.target import CellTarget, HeatmapTarget, Target
 from mmdet_centernet.ops.heatmap import read_cells
 from mmdet_centernet.ops.transforms import clip_boxes, input_to_original, transform_boxes
 from mmdet_centernet.registry import MODELS, TASK_UTILS
@@ -32,13 +33,13 @@ P = TypeVar('P', bound=Property)
 class CenterHead(BaseDenseHead):
     """Head that finds objects as peaks of a center heatmap and reads properties there.
 
-    Each branch is two convolutions over one feature map per stack. The losses of all stacks are
+    Each branch is some convolutions over one feature map per stack. The losses of all stacks are
     summed; the last stack is decoded (Objects as Points, Sec. 3 to 5).
 
     Args:
         num_classes (int): C.
         in_channels (int): channels of the features.
-        feat_channels (int): channels between a branch's two convolutions.
+        feat_channels (int): channels between a branch's convolutions.
         properties (Sequence[Config | Property]): what is regressed at the peaks. A property may
             use what those before it decode.
         coder (dict, optional): config of the :class:`CenterCoder`, or of another module with its
@@ -52,8 +53,11 @@ class CenterHead(BaseDenseHead):
             each image, as the original implementation does for 3D boxes. (Its cross-entropy of
             orientation bins also counts ln 2 for each missing object, without a gradient.)
         max_objects (int): of ``'slots'``. All objects are trained even if there are more.
-        norm_cfg (dict, optional): normalization after a branch's first convolution, which then
-            has no bias, such as ``dict(type='BN')``.
+        norm_cfg (dict, optional): normalization after each of a branch's 3x3 convolutions, which
+            then have no bias, such as ``dict(type='BN')`` or ``dict(type='GN', num_groups=32)``.
+        num_convs (int): number of a branch's 3x3 convolutions; one of 1x1 follows.
+        prior (float): initial probability of the center heatmap: 0.1 as in CenterNet, 0.01 in
+            its descendants.
         num_stacks (int): number of feature maps, each with branches of its own (Hourglass).
         train_cfg (dict, optional): accepted, because MMDetection's detectors pass it.
         test_cfg (dict, optional): ``max_per_img`` (100) detections per image; ``topk``, peaks
@@ -65,8 +69,8 @@ class CenterHead(BaseDenseHead):
         init_cfg (dict, optional): mmengine initialization.
 
     Raises:
-        ValueError: for an unknown normalizer, less than one object, or two properties with a
-            branch of the same name.
+        ValueError: for an unknown normalizer, less than one object or convolution, or two
+            properties with a branch of the same name.
     """
 
     #: Branches in the order of the network's parameters. Others follow in the properties' order.
@@ -85,6 +89,8 @@ class CenterHead(BaseDenseHead):
         max_objects: int = 128,
         norm_cfg: Config | None = None,
         num_stacks: int = 1,
+        num_convs: int = 1,
+        prior: float = 0.1,
         train_cfg: Config | None = None,
         test_cfg: Config | None = None,
         init_cfg: Config | None = None,
@@ -94,7 +100,12 @@ class CenterHead(BaseDenseHead):
             raise ValueError(f"normalizer = '{normalizer}' must be one of {NORMALIZERS}.")
         if max_objects < 1:
             raise ValueError(f'max_objects = {max_objects} must be at least 1.')
+        if num_convs < 1:
+            raise ValueError(f'num_convs = {num_convs} must be at least 1.')
+        if not 0 < prior < 1:
+            raise ValueError(f'prior = {prior} must lie in (0, 1), like a probability.')
         self.num_classes = num_classes
+        self.prior = prior
         self.normalizer = normalizer
         self.max_objects = max_objects
         self.train_cfg = train_cfg
@@ -106,7 +117,8 @@ class CenterHead(BaseDenseHead):
         self.joint_losses: dict[str, JointLoss] = {}
         self.branches['heatmap'] = heatmap_branch(
             num_classes, loss_center_heatmap, loss_name='center_heatmap', official_name='hm')
-        for each in self.properties:
+        for index, each in enumerate(self.properties):
+            each.use_properties(self.properties[:index])
             for name, branch in each.branches.items():
                 if name in self.branches:
                     raise ValueError(f"two properties have a branch '{name}': give one of them "
@@ -117,7 +129,8 @@ class CenterHead(BaseDenseHead):
         self.stacks = nn.ModuleList(
             nn.ModuleDict({
                 name: build_branch(
-                    in_channels, feat_channels, self.branches[name].channels, norm_cfg)
+                    in_channels, feat_channels, self.branches[name].channels, norm_cfg,
+                    num_convs, self.branches[name].learn_scale)
                 for name in order if name in self.branches})
             for _ in range(num_stacks))
         losses = {name: each.loss for name, each in self.branches.items() if each.loss is not None}
@@ -145,20 +158,24 @@ class CenterHead(BaseDenseHead):
             each.use_dataset(metainfo)
 
     def init_weights(self) -> None:
-        """Start heatmaps at a probability of 0.1 everywhere, and regressions near 0.
+        """Start heatmaps at their prior everywhere, and regressions near their initial bias.
 
-        Branches with ``init_std=None`` keep PyTorch's initial weights.
+        The prior of keypoints' heatmaps is 0.1. Branches with ``init_std=None`` keep PyTorch's
+        initial weights.
         """
         super().init_weights()
         for branches in self.stacks:
             for name, layers in branches.items():
                 branch = self.branches[name]
                 if branch.kind == 'heatmap':
-                    nn.init.constant_(layers[-1].bias, bias_init_with_prob(0.1))
+                    prior = self.prior if name == 'heatmap' else 0.1
+                    nn.init.constant_(layers[-1].bias, bias_init_with_prob(prior))
                     continue
-                for layer in layers:
-                    if isinstance(layer, nn.Conv2d) and branch.init_std is not None:
-                        normal_init(layer, std=branch.init_std)
+                convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+                if branch.init_std is not None:
+                    for layer in convs:
+                        bias = branch.init_bias if layer is convs[-1] else 0.0
+                        normal_init(layer, std=branch.init_std, bias=bias)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[dict[str, Tensor]]]:
         """Compute the outputs of all stacks.
@@ -212,12 +229,17 @@ class CenterHead(BaseDenseHead):
             UserError: if annotations or metainfo lack what a property needs.
         """
         batch, channels, height, width = outputs[-1]['heatmap'].shape
-        targets = self.encode(batch_gt_instances, batch_img_metas,
-                              (batch, channels, height, width), batch_gt_instances_ignore)
+        centers, targets = self._encode(
+            batch_gt_instances, batch_img_metas, (batch, channels, height, width),
+            batch_gt_instances_ignore)
         targets = {name: target for name, target in targets.items() if name in self.losses}
         divisors = self._divisors(targets)
         losses: Fields = {}
         for output in outputs:
+            heatmap = self._add_positives(targets['heatmap'], output, centers)
+            if heatmap is not targets['heatmap']:
+                targets['heatmap'] = heatmap
+                divisors.update(self._divisors(dict(heatmap=heatmap)))
             for name, target in targets.items():
                 module, divisor = self.losses[name], divisors[name]
                 if isinstance(target, HeatmapTarget):
@@ -241,6 +263,16 @@ class CenterHead(BaseDenseHead):
 
         ``shape`` is (B, C, H, W) of the heatmap.
         """
+        return self._encode(
+            batch_gt_instances, batch_img_metas, shape, batch_gt_instances_ignore)[1]
+
+    def _encode(
+        self,
+        batch_gt_instances: Instances,
+        batch_img_metas: Metas,
+        shape: tuple[int, int, int, int],
+        batch_gt_instances_ignore: Instances | None,
+    ) -> tuple[Centers, Targets]:
         for instances, meta in zip(batch_gt_instances, batch_img_metas, strict=True):
             for each in self.properties:
                 for name, source in each.needs.items():
@@ -260,7 +292,13 @@ class CenterHead(BaseDenseHead):
         targets: Targets = dict(heatmap=heatmap)
         for each in self.properties:
             targets.update(each.encode(centers, batch_gt_instances, batch_img_metas))
-        return targets
+        return centers, targets
+
+    def _add_positives(self, target: Target, output: Fields, centers: Centers) -> HeatmapTarget:
+        assert isinstance(target, HeatmapTarget)
+        for each in self.properties:
+            target = each.add_positives(target, output, centers)
+        return target
 
     def read_inputs(self, batch_img_metas: Metas, like: Tensor) -> Fields:
         """Return the :attr:`image_inputs` [B, ...] from metainfo, on the device of ``like``."""
@@ -372,9 +410,14 @@ class CenterHead(BaseDenseHead):
         for each in self.properties:
             fields.update(each.decode(output, peaks, fields))
         replaced = {name for each in self.properties for name in each.replaces}
-        bboxes = {name: fields.pop(name) for name in ('bboxes',) if name in fields}
-        return dict(bboxes, scores=peaks.scores, labels=peaks.labels, **{
-            name: values for name, values in fields.items() if name not in replaced})
+        bboxes = {name: fields[name] for name in ('bboxes',) if name in fields}
+        scores = peaks.scores
+        for each in self.properties:
+            scores = each.rescore(scores, output, peaks, fields)
+        results = dict(bboxes, scores=scores, labels=peaks.labels, **{
+            name: values for name, values in fields.items()
+            if name != 'bboxes' and name not in replaced})
+        return results if scores is peaks.scores else _best_first(results)
 
     def predict_by_feat(
         self, outputs: list[Fields], batch_img_metas: Metas, rescale: bool = True
@@ -423,3 +466,12 @@ class CenterHead(BaseDenseHead):
         for each in self.properties:
             moved.update(each.to_image(decoded, matrices))
         return moved
+
+
+def _best_first(detections: Fields) -> Fields:
+    """Sort detections [B, K, ...] by their scores."""
+    # ONNX export does not support a stable sort.
+    scores, order = detections['scores'].topk(detections['scores'].shape[1], dim=1)
+    return {name: scores if name == 'scores' else values.gather(
+        1, order.view(*order.shape, *[1] * (values.dim() - 2)).expand_as(values))
+        for name, values in detections.items()}

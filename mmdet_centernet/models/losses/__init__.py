@@ -1,4 +1,5 @@
 """Losses on tensors, independent of any ground-truth format."""
+from mmdet_centernet.models.losses.box_quality_loss import BoxQualityLoss
 from mmdet_centernet.models.losses.gaussian_focal_loss import (
     GaussianFocalLoss,
     gaussian_focal_loss,
@@ -6,4 +7,7 @@ from mmdet_centernet.models.losses.gaussian_focal_loss import (
 from mmdet_centernet.models.losses.multi_bin_loss import MultiBinLoss
 from mmdet_centernet.models.losses.normalized_l1_loss import NormalizedL1Loss
 
-__all__ = ['GaussianFocalLoss', 'MultiBinLoss', 'NormalizedL1Loss', 'gaussian_focal_loss']
+__all__ = [
+    'BoxQualityLoss', 'GaussianFocalLoss', 'MultiBinLoss', 'NormalizedL1Loss',
+    'gaussian_focal_loss',
+]

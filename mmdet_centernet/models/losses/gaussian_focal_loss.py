@@ -1,12 +1,15 @@
 """Penalty-reduced focal loss of the center heatmap, on logits."""
+import itertools
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from mmdet_centernet.errors import UserError
 from mmdet_centernet.ops.heatmap import SparseHeatmap
 from mmdet_centernet.registry import MODELS
 
@@ -23,44 +26,63 @@ def _limited(x: Tensor, limit: float) -> Tensor:
     return x.float() if math.isinf(limit) else x.float().clamp(-limit, limit)
 
 
-def _background_loss(x: Tensor, alpha: float, limit: float) -> Tensor:
+def _background_loss(x: Tensor, weight: Tensor | None, alpha: float, limit: float) -> Tensor:
     """Sum ``-log(1 - p) p^alpha``, the loss of empty cells; ``p`` is the sigmoid of ``x``."""
     total = x.new_zeros((), dtype=torch.float32)
-    for part in _chunks(x):
+    factors = itertools.repeat(None) if weight is None else _chunks(weight)
+    for part, factor in zip(_chunks(x), factors):
         part = _limited(part, limit)
-        weight = part.sigmoid()
-        weight = weight.square_() if alpha == 2 else weight.pow_(alpha)
-        total += torch.dot(weight, F.softplus(part))
+        term = part.sigmoid()
+        term = term.square_() if alpha == 2 else term.pow_(alpha)
+        if factor is not None:
+            term.mul_(factor)
+        total += torch.dot(term, F.softplus(part))
     return total
 
 
-def _background_grad(x: Tensor, alpha: float, limit: float, scale: Tensor) -> Tensor:
+def _background_grad(
+    x: Tensor, weight: Tensor | None, alpha: float, limit: float, scale: Tensor
+) -> Tensor:
     """Compute ``scale`` times the derivative of :func:`_background_loss`.
 
     ``d/dx softplus(x) p^a = p^a (p + a (1 - p) softplus(x))``
     """
     grad = torch.empty_like(x)
-    for part, out in zip(_chunks(x), _chunks(grad), strict=True):
+    factors = itertools.repeat(None) if weight is None else _chunks(weight)
+    for part, out, factor in zip(_chunks(x), _chunks(grad), factors):
         free = _limited(part, limit)
         p = free.sigmoid()
         loss = F.softplus(free).mul_(alpha)
         inner = torch.addcmul(loss, p, loss, value=-1).add_(p)
-        weight = p.square_() if alpha == 2 else p.pow_(alpha)
-        out.copy_(inner.mul_(weight).mul_(scale))
+        inner.mul_(p.square_() if alpha == 2 else p.pow_(alpha))
+        if factor is not None:
+            inner.mul_(factor)
+        out.copy_(inner.mul_(scale))
         if not math.isinf(limit):
             out.masked_fill_(part.abs() > limit, 0)
     return grad
 
 
-def _cell_loss(x: Tensor, y: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Compute the loss of cells with logits ``x`` and targets ``y`` (Objects as Points, eq. 1).
+class _Options(NamedTuple):
+    alpha: float
+    gamma: float
+    limit: float  # of logits
+    pos_weight: float
+    neg_weight: float
 
-    ``-log p = softplus(-x)`` and ``-log(1 - p) = softplus(x)`` are exact even if a probability
-    rounds to 0 or 1.
+
+def _positive_loss(x: Tensor, options: _Options) -> Tensor:
+    """Compute the loss of centers with logits ``x`` (Objects as Points, eq. 1).
+
+    ``-log p = softplus(-x)`` is exact even if a probability rounds to 0.
     """
-    positive = (1 - x.sigmoid()).pow(alpha) * F.softplus(-x)
-    negative = (1 - y).pow(gamma) * x.sigmoid().pow(alpha) * F.softplus(x)
-    return torch.where(y == 1, positive, negative)
+    return options.pos_weight * (1 - x.sigmoid()).pow(options.alpha) * F.softplus(-x)
+
+
+def _negative_loss(x: Tensor, y: Tensor, options: _Options) -> Tensor:
+    """Compute the loss of other cells with logits ``x`` and targets ``y``; 0 where ``y`` is 1."""
+    penalty = (1 - y).pow(options.gamma)
+    return options.neg_weight * penalty * x.sigmoid().pow(options.alpha) * F.softplus(x)
 
 
 def _is_channels_last(x: Tensor) -> bool:
@@ -90,47 +112,70 @@ def _in_memory_order(x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     return x.permute(0, 2, 3, 1).reshape(-1), (image * cells + cell) * channels + channel
 
 
+def _class_weights(logits: Tensor, weight: Tensor) -> Tensor:
+    """Return the weights of classes [C] at each cell of a map, in its memory order."""
+    batch, channels, height, width = logits.shape
+    weight = weight.to(device=logits.device, dtype=torch.float32)
+    if _is_channels_last(logits):
+        return weight.expand(batch * height * width, channels).reshape(-1)
+    return weight[:, None].expand(batch, channels, height * width).reshape(-1)
+
+
 class _GaussianFocal(torch.autograd.Function):
     """Sum of the focal loss over all cells, with a backward pass that keeps only the logits.
 
     The sum is computed as if every cell were empty (``y = 0``), and then corrected at the cells
-    that a Gaussian reaches.
+    that a Gaussian reaches. Positives are added.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         logits: Tensor,
-        index: Tensor,
-        value: Tensor,
-        unique: Tensor,
-        alpha: float,
-        gamma: float,
-        limit: float,
+        target: SparseHeatmap,
+        positives: tuple[Tensor, Tensor],
+        class_weight: Tensor | None,
+        options: _Options,
     ) -> Tensor:
-        flat, index = _in_memory_order(logits, index)
+        flat, index = _in_memory_order(logits, target.positions)
+        _, positive = _in_memory_order(logits, positives[0])
+        weights = None if class_weight is None else _class_weights(logits, class_weight)
+        unique, counted = target.unique.float(), positives[1].float()
+        if weights is not None:
+            unique, counted = unique * weights[index], counted * weights[positive]
+        limit = options.limit
         reached = _limited(flat[index], limit)
-        empty = torch.zeros((), device=value.device)
+        empty = torch.zeros((), device=reached.device)
         correction = (
-            _cell_loss(reached, value, alpha, gamma) - _cell_loss(reached, empty, alpha, gamma)
-        )
-        ctx.save_for_backward(logits, index, value)
-        ctx.alpha, ctx.gamma, ctx.limit = alpha, gamma, limit
-        return _background_loss(flat, alpha, limit) + correction.mul(unique).sum()
+            _negative_loss(reached, target.value, options)
+            - _negative_loss(reached, empty, options))
+        ctx.save_for_backward(logits, index, target.value, positive, counted, class_weight)
+        ctx.options = options
+        found = _positive_loss(_limited(flat[positive], limit), options)
+        return (options.neg_weight * _background_loss(flat, weights, options.alpha, limit)
+                + torch.dot(correction, unique) + torch.dot(found, counted))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        logits, index, value = ctx.saved_tensors
+        logits, index, value, positive, counted, class_weight = ctx.saved_tensors
+        options = ctx.options
         flat, _ = _in_memory_order(logits, index)
-        grad = _background_grad(flat, ctx.alpha, ctx.limit, grad_output)
+        weights = None if class_weight is None else _class_weights(logits, class_weight)
+        grad = _background_grad(
+            flat, weights, options.alpha, options.limit, grad_output * options.neg_weight)
         with torch.enable_grad():
             reached = flat[index].float().requires_grad_()
-            loss = _cell_loss(
-                _limited(reached, ctx.limit), value, ctx.alpha, ctx.gamma).sum()
+            loss = _negative_loss(_limited(reached, options.limit), value, options)
+            if weights is not None:
+                loss = loss * weights[index]
+            found = flat[positive].float().requires_grad_()
+            gain = _positive_loss(_limited(found, options.limit), options) * counted
+            slopes = torch.autograd.grad(loss.sum() + gain.sum(), (reached, found))
         # A cell that occurs several times in the index gets the same value each time.
-        grad[index] = (torch.autograd.grad(loss, reached)[0] * grad_output).to(grad.dtype)
-        return _as_map(grad, logits), None, None, None, None, None, None
+        grad[index] = (slopes[0] * grad_output).to(grad.dtype)
+        grad.index_add_(0, positive, (slopes[1] * grad_output).to(grad.dtype))
+        return _as_map(grad, logits), None, None, None, None
 
 
 def gaussian_focal_loss(
@@ -139,6 +184,10 @@ def gaussian_focal_loss(
     alpha: float = 2.0,
     gamma: float = 4.0,
     min_probability: float = 0.0,
+    pos_weight: float = 1.0,
+    neg_weight: float = 1.0,
+    class_weight: Tensor | None = None,
+    positives: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Sum the penalty-reduced focal loss (Objects as Points, eq. 1), without averaging.
 
@@ -146,9 +195,9 @@ def gaussian_focal_loss(
 
         y = target.to_dense()
         p = logits.sigmoid()
-        positive = -(1 - p) ** alpha * p.log()
-        negative = -(1 - y) ** gamma * p ** alpha * (1 - p).log()
-        loss = torch.where(y == 1, positive, negative).sum()
+        positive = -pos_weight * (1 - p) ** alpha * p.log()
+        negative = -neg_weight * (1 - y) ** gamma * p ** alpha * (1 - p).log()
+        loss = (torch.where(y == 1, positive, negative) * class_weight[:, None, None]).sum()
 
     Args:
         logits (Tensor[B, C, H, W]): any floating type; the sum is computed in float32.
@@ -158,20 +207,31 @@ def gaussian_focal_loss(
         min_probability (float): in [0, 0.5); ``p`` is clamped to [min_probability,
             1 - min_probability], beyond which a cell has no gradient. The original clamps at
             1e-4 to avoid logarithms of 0, which cannot occur here.
+        pos_weight, neg_weight (float): factors of the terms of centers and of other cells.
+        class_weight (Tensor[C], optional): factors of the terms of each class.
+        positives (tuple[Tensor[P], Tensor[P]], optional): positions (int64, in the flattened
+            map) and weights of the cells that have a positive term, instead of those with
+            ``y == 1``. One with ``y < 1`` has a negative term, too.
 
     Returns:
         Tensor: 0-d, float32.
 
     Raises:
         ValueError: if the shapes differ.
+        UserError: for class weights of another number of classes.
     """
     if tuple(logits.shape) != tuple(target.shape):
         raise ValueError(
             f'The heatmap has shape {tuple(logits.shape)}, its target {tuple(target.shape)}.'
         )
     limit = math.log(1 / min_probability - 1) if min_probability else math.inf
-    return _GaussianFocal.apply(
-        logits, target.positions, target.value, target.unique, alpha, gamma, limit)
+    if class_weight is not None and len(class_weight) != logits.shape[1]:
+        raise UserError(f'class_weight has {len(class_weight)} entries, but the heatmap '
+                        f'{logits.shape[1]} classes')
+    if positives is None:
+        positives = target.positions, (target.value == 1) & target.unique
+    options = _Options(alpha, gamma, limit, pos_weight, neg_weight)
+    return _GaussianFocal.apply(logits, target, positives, class_weight, options)
 
 
 @MODELS.register_module()
@@ -179,11 +239,13 @@ class GaussianFocalLoss(nn.Module):
     """Penalty-reduced focal loss on logits; see :func:`gaussian_focal_loss`.
 
     Args:
-        alpha, gamma, min_probability (float): see :func:`gaussian_focal_loss`.
+        alpha, gamma, min_probability, pos_weight, neg_weight: see :func:`gaussian_focal_loss`.
         loss_weight (float): factor of the result.
+        class_weight (Sequence[float], optional): factor of each class. The divisor stays the
+            number of positives, so that factors of 2 double the loss.
 
     Raises:
-        ValueError: if ``min_probability`` is not in [0, 0.5).
+        ValueError: if ``min_probability`` is not in [0, 0.5), or a weight is negative.
     """
 
     #: Heads pass logits and a sparse target to this loss, instead of probabilities and a
@@ -196,19 +258,36 @@ class GaussianFocalLoss(nn.Module):
         gamma: float = 4.0,
         loss_weight: float = 1.0,
         min_probability: float = 0.0,
+        pos_weight: float = 1.0,
+        neg_weight: float = 1.0,
+        class_weight: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= min_probability < 0.5:
             raise ValueError(f'min_probability = {min_probability} must lie in [0, 0.5).')
+        if min(pos_weight, neg_weight, *(class_weight or ())) < 0:
+            raise ValueError(
+                f'pos_weight = {pos_weight}, neg_weight = {neg_weight} and class_weight = '
+                f'{class_weight} must not be negative.')
         self.alpha = alpha
         self.gamma = gamma
         self.loss_weight = loss_weight
         self.min_probability = min_probability
+        self.pos_weight = pos_weight
+        self.neg_weight = neg_weight
+        self.class_weight: Tensor | None
+        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer('class_weight', weight, persistent=False)
 
     def forward(
-        self, logits: Tensor, target: SparseHeatmap, avg_factor: Tensor | float
+        self,
+        logits: Tensor,
+        target: SparseHeatmap,
+        avg_factor: Tensor | float,
+        positives: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Compute the sum over all cells, divided by ``avg_factor``, times ``loss_weight``."""
         loss = gaussian_focal_loss(
-            logits, target, self.alpha, self.gamma, self.min_probability)
+            logits, target, self.alpha, self.gamma, self.min_probability, self.pos_weight,
+            self.neg_weight, self.class_weight, positives)
         return loss / avg_factor * self.loss_weight

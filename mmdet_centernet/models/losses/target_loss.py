@@ -1,6 +1,7 @@
 """Losses of heatmap and cell targets, averaged over their counts."""
 from torch import Tensor, nn
 
+from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.properties.target import CellTarget, HeatmapTarget
 
 
@@ -17,7 +18,11 @@ def heatmap_loss(
         # Far below 0 a cell costs nothing and has no gradient.
         logits = logits.masked_fill(target.ignored, -1e4)
     if getattr(loss, 'takes_logits', False):
-        return loss(logits, target.heatmap, avg_factor=divisor)
+        return loss(logits, target.heatmap, avg_factor=divisor, positives=target.positives)
+    if target.positives is not None:
+        raise UserError('more positives of the heatmap than its peaks need '
+                        'loss_center_heatmap=dict(type="mmdet_centernet.GaussianFocalLoss"), '
+                        f'not {type(loss).__name__}')
     return loss(logits.sigmoid(), target.heatmap.to_dense(), avg_factor=divisor)
 
 

@@ -7,12 +7,14 @@ from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.depth import Depth
 from mmdet_centernet.models.properties.dimensions import Dimensions
 from mmdet_centernet.models.properties.keypoints import Keypoints
+from mmdet_centernet.models.properties.ltrb import LTRB
 from mmdet_centernet.models.properties.orientation import Orientation
 from mmdet_centernet.models.properties.property import Property
-from mmdet_centernet.models.properties.target import CellTarget, HeatmapTarget, Target
+from mmdet_centernet.models.properties.quality import Quality
+from mmdet_centernet.models.properties.target import CellTarget, HeatmapTarget, Positives, Target
 
 __all__ = [
-    'Attribute', 'Box', 'Boxes3D', 'Branch', 'CellTarget', 'Centers', 'Depth', 'Dimensions',
-    'HeatmapTarget', 'JointLoss', 'Keypoints', 'Orientation', 'Peaks', 'Property', 'Target',
-    'flip_map', 'heatmap_branch',
+    'LTRB', 'Attribute', 'Box', 'Boxes3D', 'Branch', 'CellTarget', 'Centers', 'Depth',
+    'Dimensions', 'HeatmapTarget', 'JointLoss', 'Keypoints', 'Orientation', 'Peaks', 'Positives',
+    'Property', 'Quality', 'Target', 'flip_map', 'heatmap_branch',
 ]

@@ -85,7 +85,7 @@ class Box(Property):
         if with_offset:
             self.branches['offset'] = Branch(2, loss_offset or L1, official_name='reg')
         if loss_bbox:
-            self.joint_losses['bbox'] = JointLoss(loss_bbox, ('offset', 'wh'), _predicted_boxes)
+            self.joint_losses['bbox'] = JointLoss(loss_bbox, ('offset', 'wh'), predicted_boxes)
 
     def use_dataset(self, metainfo: Config) -> None:
         """Check that objects of all classes train sizes.
@@ -121,9 +121,13 @@ class Box(Property):
         if 'offset' in self.branches:
             targets['offset'] = centers.at_centers(centers.offset, weight)
         if 'bbox' in self.joint_losses:
-            targets['bbox'] = centers.at_centers(_boxes(centers.offset, centers.wh), weight,
-                                                 self._channels(centers.labels))
+            targets['bbox'] = self.encode_cells(centers, weight)
         return targets
+
+    def encode_cells(self, centers: Centers, weight: Tensor | None = None) -> CellTarget:
+        """Return the boxes around the objects' cells [N, 4], xyxy, cells."""
+        return centers.at_centers(_boxes(centers.offset, centers.wh), weight,
+                                  self._channels(centers.labels))
 
     def _channels(self, labels: Tensor) -> Tensor | None:
         """Return the channels [N, 2] of the sizes of classes [N]."""
@@ -134,7 +138,7 @@ class Box(Property):
     def _dense(self, centers: Centers) -> CellTarget:
         """Return the target of the sizes at all cells that Gaussians reach."""
         height, width = centers.shape[2:]
-        positions, owner, weight = find_cell_owners(
+        positions, owner, weight, _ = find_cell_owners(
             centers.xy, torch.where(centers.valid, centers.radius, -1), centers.images,
             (height, width), centers.max_radius)
         image = positions.div(height * width, rounding_mode='floor')
@@ -171,7 +175,7 @@ def _boxes(center: Tensor, wh: Tensor) -> Tensor:
     return torch.cat((center - half, center + half), dim=-1)
 
 
-def _predicted_boxes(target: CellTarget, offset: Tensor, wh: Tensor) -> Tensor:
+def predicted_boxes(target: CellTarget, offset: Tensor, wh: Tensor) -> Tensor:
     """Return boxes whose sizes are at least 0.01 cells, with the gradient of the size itself.
 
     A box of negative size is inside out, and an IoU would make it more so.

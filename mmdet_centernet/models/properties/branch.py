@@ -41,6 +41,8 @@ class Branch:
         to_output (Callable): inverse of ``to_value``, for the oracle.
         init_std (float, optional): standard deviation of the initial weights of a regression.
             None: PyTorch's default, for branches that have to tell objects apart.
+        init_bias (float): initial bias of the outputs of a regression with ``init_std``.
+        learn_scale (bool): multiply the outputs by a number that is learned, 1 at first.
         official_name (str, optional): name of the branch in checkpoints of the original
             implementation, if it has the branch.
     """
@@ -53,6 +55,8 @@ class Branch:
     to_value: Callable[[Tensor], Tensor] = identity
     to_output: Callable[[Tensor], Tensor] = identity
     init_std: float | None = 0.001
+    init_bias: float = 0.0
+    learn_scale: bool = False
     official_name: str | None = None
 
 

@@ -6,7 +6,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_centernet.models.properties.target import CellTarget
-from mmdet_centernet.ops.heatmap import gather_cells
+from mmdet_centernet.ops.heatmap import Gaussians, gather_cells
 
 
 @dataclass
@@ -19,7 +19,8 @@ class Centers:
     xy: Tensor  # [N, 2] int64, cell of the center
     cells: Tensor  # [N] int64, the same as y * W + x
     offset: Tensor  # [N, 2] center minus its cell, in [0, 1)
-    radius: Tensor  # [N] int64, of the Gaussian, cells
+    radius: Tensor  # [N] int64, of CornerNet's Gaussian, cells
+    gaussians: Gaussians  # on the center heatmap; those that are not valid are not drawn
     #: [N] bool, objects that are drawn on the heatmap. Without a positive size inside the map,
     #: labels, wh, xy, cells and offset are 0.
     valid: Tensor
@@ -31,6 +32,11 @@ class Centers:
     count: Tensor | None = None  # what regressions are averaged over; None: their own weights
     eps: float = 0.0  # added to their divisors
     inputs: dict[str, Tensor] = field(default_factory=dict)  # such as cam2img [B, 3, 4]
+
+    def boxes(self) -> Tensor:
+        """Return the objects' clipped boxes [N, 4], xyxy, cells; 0 if they are not valid."""
+        center, half = self.xy + self.offset, self.wh / 2
+        return torch.cat((center - half, center + half), dim=1)
 
     def cat(self, batch_gt_instances: list[InstanceData], name: str) -> Tensor:
         """Concatenate a field of the instances of all images, [N, ...]."""

@@ -219,7 +219,7 @@ class Keypoints(Property):
         """
         height, width = centers.shape[2:]
         count = self.num_keypoints
-        positions, owner, weight = find_cell_owners(
+        positions, owner, weight, _ = find_cell_owners(
             centers.xy.repeat_interleave(count, dim=0),
             torch.where(weight > 0, centers.radius[:, None], -1).flatten(),
             plane, (height, width), centers.max_radius)

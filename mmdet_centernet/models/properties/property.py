@@ -1,10 +1,12 @@
 """The interface of everything that is regressed at an object's center."""
+from collections.abc import Sequence
+
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_centernet.models.properties.branch import Branch, Config, JointLoss
 from mmdet_centernet.models.properties.centers import Centers, Peaks
-from mmdet_centernet.models.properties.target import Target
+from mmdet_centernet.models.properties.target import HeatmapTarget, Target
 from mmdet_centernet.ops.transforms import transform_points
 
 Fields = dict[str, Tensor]
@@ -59,6 +61,18 @@ class Property:
         """
         raise NotImplementedError(f'{type(self).__name__}.decode')
 
+    def rescore(
+        self, scores: Tensor, outputs: Fields, peaks: Peaks, detections: Fields
+    ) -> Tensor:
+        """Return the detections' scores [B, K], changed by what the property knows.
+
+        Args:
+            scores (Tensor[B, K]): the heatmap's, changed by earlier properties; 0 where an image
+                has fewer than K peaks.
+            outputs, peaks, detections: see :meth:`decode`; all properties' fields.
+        """
+        return scores
+
     def to_image(self, detections: Fields, matrices: Tensor) -> Fields:
         """Return those of its fields that change from network input to original image.
 
@@ -70,6 +84,21 @@ class Property:
         """
         return {name: transform_points(detections[name].flatten(1, -2), matrices).view_as(
             detections[name]) for name in self.points if name in detections}
+
+    def add_positives(
+        self, target: HeatmapTarget, output: Fields, centers: Centers
+    ) -> HeatmapTarget:
+        """Return the target of the center heatmap, with positives that the outputs suggest.
+
+        Args:
+            target (HeatmapTarget): of the center heatmap.
+            output (dict[str, Tensor[B, channels, H, W]]): of all branches, in training.
+            centers (Centers): the objects.
+        """
+        return target
+
+    def use_properties(self, earlier: Sequence['Property']) -> None:
+        """Take what the property needs of those before it in the head."""
 
     def check(self, instances: InstanceData, meta: Config, num_classes: int) -> None:
         """Raise a UserError if an image's annotations do not fit the property."""

@@ -1,21 +1,32 @@
 """Training targets that carry their own positions, weights and normalizer."""
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
 from mmdet_centernet.ops.heatmap import SparseHeatmap
 
 
+class Positives(NamedTuple):
+    """Cells that are positives of a heatmap's loss; a cell may be listed several times."""
+
+    positions: Tensor  # [P] int64, in the flattened [B, C, H, W]
+    weight: Tensor  # [P] of their losses, such as 1 or 0
+
+
 @dataclass(frozen=True)
 class HeatmapTarget:
-    """Target of a heatmap branch. Its loss is averaged over the cells that are exactly 1."""
+    """Target of a heatmap branch. Its loss is averaged over the positives."""
 
     heatmap: SparseHeatmap  # [B, C, H, W], 1 at the peaks
     ignored: Tensor | None = None  # bool, broadcasts to [B, C, H, W]: cells without a loss
+    positives: Positives | None = None  # None: the cells that are exactly 1
 
     @property
     def count(self) -> Tensor:
-        """Number of cells that are exactly 1, 0-d."""
+        """Number of positives, 0-d."""
+        if self.positives is not None:
+            return self.positives.weight.sum()
         return self.heatmap.num_peaks()
 
 

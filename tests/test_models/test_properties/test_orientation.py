@@ -5,6 +5,7 @@ import torch
 from reference.camera import angle_between
 
 from mmdet_centernet.models.properties import Centers, Orientation, Peaks
+from mmdet_centernet.ops.heatmap import Gaussians
 from mmdet_centernet.ops.multi_bin import encode_angles
 
 
@@ -45,7 +46,9 @@ def test_encode_counts_the_objects_in_each_bin():
     centers = Centers(
         torch.zeros(count).long(), torch.zeros(count).long(), torch.ones(count, 2),
         torch.zeros(count, 2).long(), torch.arange(count), torch.zeros(count, 2),
-        torch.zeros(count).long(), alpha == alpha, alpha == alpha,
+        torch.zeros(count).long(), Gaussians.of_radius(
+            torch.zeros(count, 2).long(), torch.zeros(count).long()),
+        alpha == alpha, alpha == alpha,
         torch.tensor([1.0, 1, 1, 0, 0]), (1, 1, 4, 5), 4, None, eps=1e-4)
     target = Orientation().encode(centers, [dict(alpha=alpha)], [{}])['orientation']
     assert target.values.shape == (5, 2, 3) and torch.isfinite(target.values).all()
