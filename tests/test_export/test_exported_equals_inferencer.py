@@ -189,7 +189,7 @@ def check_same_attributes(one, other):
     ('own', dict(kind='uint8', dynamic=True, batch=None, flip=True), dict(tta='flip')),
     ('own', dict(kind='float', shape=(64, 64), batch=2), dict(resolution='fix')),
     ('plus', dict(kind='uint8', dynamic=True, batch=None, flip=True), dict(tta='flip')),
-    ('plus', dict(kind='float', shape=(64, 96)), dict(resolution='fix')),
+    ('plus', dict(kind='float', shape=(64, 64)), dict(resolution='fix')),
 ], ids=str)
 def test_exported_model_equals_inferencer(projects, task, exporting, testing):
     project = projects[task]
