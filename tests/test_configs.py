@@ -35,7 +35,9 @@ PROMISED = {
     'centernet_pose_lite0_figures', 'centernet_lite0_mixed',
     *(f'official/multi_pose_{net}_{length}' for net in ('dla', 'hg') for length in ('1x', '3x')),
     'centernet_mono3d_dla34_70e_kitti', 'centernet_mono3d_lite0_70e_kitti',
-    'centernet_mono3d_lite0_road_scenes', 'official/ddd_3dop', 'official/ddd_sub'}
+    'centernet_mono3d_lite0_road_scenes', 'official/ddd_3dop', 'official/ddd_sub',
+    *(f'plus/centernet_mono3d_plus_{name}' for name in (
+        'dla34_kitti', 'lite0_kitti', 'lite0_road_scenes'))}
 MIXED = CONFIGS / 'centernet_lite0_mixed.py'  # composed: some classes have keypoints
 POSE = [path for path in FINAL if 'pose' in path.stem or path == MIXED]
 MONO3D = [path for path in FINAL if 'mono3d' in path.stem or 'ddd' in path.stem]
@@ -98,9 +100,13 @@ def test_model_builds(path):
         channels.update({f'{name}_displacement': 2 * count, f'{name}_heatmap': count,
                          f'{name}_offset': 2})
     if path in MONO3D:
-        channels.update(depth=1, dims=3, orientation=8)
-        if cfg.model.bbox_head.get('with_location_offset'):
+        head = cfg.model.bbox_head
+        channels.update(depth=2 if head.get('depth_uncertainty') else 1, dims=3,
+                        orientation=2 * head.get('orientation_bins', 4))
+        if head.get('with_location_offset'):
             channels.update(location_offset=2)
+        if head.get('aux_corners'):
+            channels.update(corners=16)
     # A map of a quarter of the input's size comes out of every stack.
     expected = {name: (1, count, 32, 64) for name, count in channels.items()}
     assert all(output == expected for output in outputs)

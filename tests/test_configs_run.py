@@ -32,7 +32,8 @@ SLOW = {
     'centernet_pose_r50_dlaup_140e_coco', 'centernet_pose_lite0_figures',
     'official/multi_pose_dla_1x',
     'official/multi_pose_dla_3x', 'official/multi_pose_hg_1x', 'official/multi_pose_hg_3x',
-    'centernet_mono3d_dla34_70e_kitti', 'centernet_mono3d_lite0_70e_kitti', 'official/ddd_sub'}
+    'centernet_mono3d_dla34_70e_kitti', 'centernet_mono3d_lite0_70e_kitti', 'official/ddd_sub',
+    'plus/centernet_mono3d_plus_dla34_kitti', 'plus/centernet_mono3d_plus_lite0_kitti'}
 
 
 def write_images(folder, names):

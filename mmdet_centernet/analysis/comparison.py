@@ -124,7 +124,8 @@ def predict(
     batch = model.data_preprocessor(pseudo_collate([sample]), False)
     output = model(**batch, mode='tensor')[0][-1]
     heatmaps = {name: output[name][0].float().sigmoid().cpu().numpy()
-                for name, branch in model.bbox_head.branches.items() if branch.kind == 'heatmap'}
+                for name, branch in model.bbox_head.branches.items()
+                if branch.kind == 'heatmap' and not branch.training_only}
     result, = model(**batch, mode='predict')
     instances = result.pred_instances.cpu()
     order = instances.scores.argsort(descending=True, stable=True)

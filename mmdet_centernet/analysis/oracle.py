@@ -248,7 +248,7 @@ def measure(
         raise UserError(f'the head is a {type(head).__name__}, but the oracle replaces the '
                         'outputs of a mmdet_centernet.CenterHead: give it the config '
                         'of such a detector, which may have the same data')
-    branches = tuple(head.branches)
+    branches = tuple(name for name, branch in head.branches.items() if not branch.training_only)
     for part in parts or ():
         if part not in branches:
             raise UserError(f'the model has no branch {part!r}: its branches are '
@@ -295,8 +295,9 @@ def measure(
             shape = (len(samples), head.num_classes, *size)
             targets = head.encode(instances, metas, shape)
             outputs[stride] = {
-                name: true_output(targets[name], branch, (len(samples), branch.channels, *size))
-                for name, branch in head.branches.items()}
+                name: true_output(targets[name], head.branches[name],
+                                  (len(samples), head.branches[name].channels, *size))
+                for name in branches}
             outcome.counts[stride].update(count_objects(
                 coder.encode(instances, metas, shape)[0], num_objects, limit,
                 boxes is not None and boxes.per_class))

@@ -113,7 +113,7 @@ def input_names(head: CenterHead, raw: bool) -> list[str]:
 
 def output_names(head: CenterHead, raw: bool) -> list[str]:
     """Return the names of a graph's outputs: branches, or what is decoded from them."""
-    names = [name for name, _ in head.stacks[-1].named_children()]
+    names = list(head.inference_branches)
     if raw:
         return names
     with torch.no_grad():  # of a map of one cell

@@ -53,7 +53,9 @@ def project(points: Tensor, cam2img: Tensor) -> Tensor:
     Returns:
         Tensor[..., N, 2]: xy, px.
     """
-    projected = points @ cam2img[..., :3].mT + cam2img[..., None, :, 3]
+    # Under autocast a matrix product would be rounded to 16 bits, that is by pixels.
+    camera = cam2img[..., None, :, :]
+    projected = (points[..., None, :] * camera[..., :3]).sum(dim=-1) + camera[..., 3]
     return projected[..., :2] / projected[..., 2:]
 
 

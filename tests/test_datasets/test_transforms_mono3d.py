@@ -25,6 +25,7 @@ from mmdet_centernet.datasets.transforms import (
     CenterAffine3D,
     CenterPad,
     CenterResize,
+    FilterBoxes3D,
     LoadBoxes3D,
     PackMono3DInputs,
 )
@@ -443,3 +444,53 @@ def test_bad_options_are_refused(options, words):
     if 'fit' in options:
         with pytest.raises(UserError, match=words):
             CenterResize(**options)
+
+
+def sample_at(*depths):
+    """A sample with an object at each depth, and a DontCare region."""
+    sample = make_sample(count=len(depths) + 1, load=False)
+    for instance, depth in zip(sample['instances'], (*depths, -1000)):
+        instance['bbox_3d'][2] = depth
+    sample['instances'][-1].update(ignore_flag=1, bbox_label=-1)
+    return Compose([LoadAnnotations(with_bbox=True), LoadBoxes3D()])(sample)
+
+
+@pytest.mark.parametrize('near, far, learned, ignored', [
+    ('drop', 'drop', [5, 30, 65], []), ('ignore', 'drop', [5, 30, 65], [4.9]),
+    ('drop', 'ignore', [5, 30, 65], [65.1, 80]), ('ignore', 'ignore', [5, 30, 65],
+                                                  [4.9, 65.1, 80])])
+def test_filter_leaves_depths_out(near, far, learned, ignored):
+    """Both limits belong to what is learned; what is ignored anyway stays."""
+    out = FilterBoxes3D(5, 65, near, far)(sample_at(4.9, 5, 30, 65, 65.1, 80))
+    flags, depth = out['gt_ignore_flags'], out['gt_bboxes_3d'][:, 2]
+    assert depth[~flags].tolist() == pytest.approx(learned)
+    assert depth[flags].tolist() == pytest.approx([*ignored, -1000])
+    packed = PackMono3DInputs()(out)['data_samples']
+    assert len(packed.gt_instances) == len(learned)
+    assert packed.gt_instances.alpha.shape == (len(learned), )
+    assert len(packed.ignored_instances) == len(ignored) + 1
+    assert packed.ignored_instances.labels[-1] == -1
+
+
+def test_filter_with_one_limit_and_without_objects():
+    for options, count in ((dict(min_depth=10), 2), (dict(max_depth=10), 1)):
+        assert len(FilterBoxes3D(**options)(sample_at(5, 20, 40))['gt_bboxes']) == count + 1
+    assert len(FilterBoxes3D(max_depth=9)(sample_at())['gt_bboxes']) == 1
+    assert FilterBoxes3D(max_depth=9)(dict(img=1)) == dict(img=1)
+    assert repr(FilterBoxes3D(max_depth=9, far='ignore')) == (
+        "FilterBoxes3D(min_depth=-inf, max_depth=9, near='drop', far='ignore')")
+
+
+@pytest.mark.parametrize('options, words', [
+    ({}, 'needs a limit'), (dict(min_depth=9, max_depth=3), 'min_depth below max_depth'),
+    (dict(max_depth=9, far='hide'), "far='hide' of FilterBoxes3D must be one of")], ids=str)
+def test_filter_refuses(options, words):
+    with pytest.raises(UserError, match=words):
+        FilterBoxes3D(**options)
+
+
+def test_filter_needs_3d_boxes():
+    sample = make_sample()
+    del sample['gt_bboxes_3d']
+    with pytest.raises(UserError, match='a.png has boxes but no 3D boxes: put .*LoadBoxes3D'):
+        FilterBoxes3D(max_depth=9)(sample)

@@ -86,10 +86,19 @@ model['test_cfg'] = dict(max_per_img=20, topk=60, local_maximum_kernel=1,
 """)
 
 
+def write_mono3d_plus_config(folder, data):
+    return mono3d_project.write_config(folder, data, extra="""
+model['bbox_head'].update(
+    with_location_offset=True, coder=dict(peak='center_3d'), depth_uncertainty=True,
+    depth_focal=150, orientation_bins=12, aux_corners=True)
+""")
+
+
 WRITERS = dict(
     detection=(tiny_project.write_data, tiny_project.write_config),
     pose=(pose_project.write_data, pose_project.write_config),
     mono3d=(mono3d_project.write_data, mono3d_project.write_config),
+    mono3d_plus=(mono3d_project.write_data, write_mono3d_plus_config),
     composed=(tiny_project.write_data, write_composed_config),
     own=(tiny_project.write_data, tiny_project.write_config),
     plus=(tiny_project.write_data, write_plus_config))
@@ -100,7 +109,7 @@ class Project:
 
     def __init__(self, task, folder, own=Tip):
         write_data, write_config = WRITERS[task]
-        is_3d = task == 'mono3d'
+        is_3d = task.startswith('mono3d')
         data = write_data(folder, 3)
         self.config = Config.fromfile(write_config(folder, data))
         self.meta = {}
@@ -183,6 +192,7 @@ def check_same_attributes(one, other):
     ('pose', dict(kind='float', shape=(64, 64), batch=2, flip=True),
      dict(resolution='fix', tta='flip')),
     ('mono3d', dict(kind='uint8', shape=(64, 192)), {}),
+    ('mono3d_plus', dict(kind='uint8', shape=(64, 192), flip=True), dict(tta='flip')),
     ('composed', dict(kind='uint8', shape=(64, 64), flip=True),
      dict(resolution='fix', tta='flip')),
     ('composed', dict(kind='float', dynamic=True, batch=None, flip=True), dict(tta='flip')),

@@ -89,11 +89,15 @@ def instances_of(*counts):
     ('detection', dict(loss_center_heatmap=dict(
         type='mmdet_centernet.GaussianFocalLoss', min_probability=1e-4))),
     ('pose', dict(dense_displacement=True)), ('mono3d', dict(with_location_offset=True)),
+    ('mono3d', dict(
+        with_location_offset=True, coder=dict(peak='center_3d', outside='border'),
+        depth_uncertainty=True, depth_focal=50, orientation_bins=12, aux_corners=True,
+        loss_dims=dict(type='mmdet_centernet.DimensionAwareL1Loss'))),
     ('composed', dict()), ('star', dict()),
     ('star', dict(coder=dict(heatmap='area', ignore='region'), num_stacks=2)),
     ('ttfnet', dict())], ids=[
         'default', 'corrected radius', 'two stacks', 'dense sizes per class', 'GIoU',
-        'clamped probability', 'pose', 'mono3d', 'composed', 'CenterNet*',
+        'clamped probability', 'pose', 'mono3d', 'mono3d plus', 'composed', 'CenterNet*',
         'CenterNet* of two stacks', 'TTFNet'])
 def test_losses_wait_for_nothing(task, options):
     head = make_head(task, **options)

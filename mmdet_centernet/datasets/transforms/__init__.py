@@ -6,6 +6,7 @@ from mmdet_centernet.datasets.transforms.keypoints import LoadKeypoints
 from mmdet_centernet.datasets.transforms.loading import LoadImage
 from mmdet_centernet.datasets.transforms.mono3d import (
     CenterAffine3D,
+    FilterBoxes3D,
     LoadBoxes3D,
     PackMono3DInputs,
 )
@@ -13,6 +14,6 @@ from mmdet_centernet.datasets.transforms.packing import PackInputs
 
 __all__ = [
     'CenterAffine', 'CenterAffine3D', 'CenterPad', 'CenterResize', 'ColorJitterPCA',
-    'LoadAttributes', 'LoadBoxes3D', 'LoadImage', 'LoadKeypoints', 'PackInputs',
+    'FilterBoxes3D', 'LoadAttributes', 'LoadBoxes3D', 'LoadImage', 'LoadKeypoints', 'PackInputs',
     'PackMono3DInputs'
 ]

@@ -9,7 +9,13 @@ from mmcv.transforms.utils import cache_randomness
 from mmdet.structures.bbox import autocast_box_type
 from numpy.typing import NDArray
 
-from mmdet_centernet.datasets.transforms.affine import CenterWarp, check_fit, check_size, cut_boxes
+from mmdet_centernet.datasets.transforms.affine import (
+    PER_OBJECT_KEYS,
+    CenterWarp,
+    check_fit,
+    check_size,
+    cut_boxes,
+)
 from mmdet_centernet.datasets.transforms.encoded_image import size_of
 from mmdet_centernet.datasets.transforms.packing import PackInputs
 from mmdet_centernet.errors import UserError
@@ -22,6 +28,8 @@ BOX_3D = 7
 # Largest distance by which a box may leave its box under the homography, px; rounding errors are
 # much smaller.
 MAX_BEYOND = 1
+# What becomes of objects that are left out.
+FILTER_CHOICES = ('drop', 'ignore')
 # Flips the camera frame: x to the left.
 FLIP = np.diag((-1., 1., 1., 1.))
 
@@ -64,6 +72,73 @@ class LoadBoxes3D(BaseTransform):
         return f'{type(self).__name__}()'
 
 
+@TRANSFORMS.register_module()
+class FilterBoxes3D(BaseTransform):
+    """Transform that leaves objects out of training that are too near or too far away.
+
+    It stands after :class:`LoadBoxes3D`. Depth is z of the 3D box. Objects that are to be ignored
+    anyway stay as they are. (MonoDLE drops what is farther than 65 m away: its depth cannot be
+    learned and disturbs the rest.)
+
+    Args:
+        min_depth, max_depth (float, optional): the depths that are learned, meters, both
+            included. None: there is no such limit.
+        near, far (str): what becomes of objects below ``min_depth``, and beyond ``max_depth``:
+            ``'drop'``, they are background, or ``'ignore'``, neither objects nor background, see
+            ``ignore`` of the head's :class:`CenterCoder`.
+
+    Raises:
+        UserError: for no limit, limits without anything between them, or another choice; in use,
+            for a sample with boxes but without 3D boxes.
+    """
+
+    def __init__(
+        self,
+        min_depth: float | None = None,
+        max_depth: float | None = None,
+        near: str = 'drop',
+        far: str = 'drop',
+    ) -> None:
+        for name, value in dict(near=near, far=far).items():
+            if value not in FILTER_CHOICES:
+                raise UserError(f'{name}={value!r} of FilterBoxes3D must be one of '
+                                f'{FILTER_CHOICES}')
+        self.min_depth = -np.inf if min_depth is None else min_depth
+        self.max_depth = np.inf if max_depth is None else max_depth
+        if min_depth is None and max_depth is None or self.min_depth >= self.max_depth:
+            raise UserError(f'FilterBoxes3D(min_depth={min_depth}, max_depth={max_depth}) needs a '
+                            'limit, and min_depth below max_depth: change them, or leave the '
+                            'transform out')
+        self.near = near
+        self.far = far
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Drop or ignore objects of a sample."""
+        if 'gt_bboxes' not in results:
+            return results
+        if 'gt_bboxes_3d' not in results:
+            raise UserError(
+                f'{results.get("img_path", "this sample")} has boxes but no 3D boxes: put '
+                'mmdet_centernet.LoadBoxes3D before FilterBoxes3D')
+        depth, ignored = results['gt_bboxes_3d'][:, 2], results['gt_ignore_flags'].astype(bool)
+        near, far = depth < self.min_depth, depth > self.max_depth
+        dropped = np.zeros_like(ignored)
+        for found, choice in ((near & ~ignored, self.near), (far & ~ignored, self.far)):
+            if choice == 'drop':
+                dropped |= found
+            else:
+                ignored = ignored | found
+        results['gt_ignore_flags'] = ignored
+        for key in PER_OBJECT_KEYS:
+            if key in results:
+                results[key] = results[key][~dropped]
+        return results
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(min_depth={self.min_depth}, max_depth={self.max_depth}, '
+                f'near={self.near!r}, far={self.far!r})')
+
+
 def _numbers(boxes: Any) -> NDArray[Any]:
     """Return mmdet's boxes, or an ndarray, as ndarray[N, 4]."""
     return np.asarray(getattr(boxes, 'tensor', boxes))
@@ -81,8 +156,9 @@ class CenterAffine3D(CenterWarp):
     sides, that of the widths.
 
     ``augmented`` (bool) notes whether this was done. The size of an object then says nothing about
-    its distance, so depth and dimensions are not trained. The camera moves with the image, so that
-    3D boxes still project to their objects.
+    its distance, so depth and dimensions are not trained, unless the head takes the focal length
+    into account (``depth_focal`` of :class:`CenterNetMono3DHead`). The camera moves with the
+    image, so that 3D boxes still project to their objects.
 
     Then the image is flipped with probability ``flip_prob``, unlike in the original: pixels
     ``x -> W - 1 - x``, locations ``x -> -x``, angles ``a -> pi - a``, and the camera accordingly.

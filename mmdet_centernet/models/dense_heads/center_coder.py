@@ -2,13 +2,17 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.models.properties.boxes_3d import BOXES_3D_SOURCE, CAMERA_SOURCE, NEAREST
 from mmdet_centernet.models.properties.centers import Centers, Peaks
 from mmdet_centernet.models.properties.property import Instances, Metas
 from mmdet_centernet.models.properties.target import HeatmapTarget
+from mmdet_centernet.ops.camera import box_centers, project
 from mmdet_centernet.ops.heatmap import (
     MIN_VALUE,
     Gaussians,
@@ -30,6 +34,8 @@ from mmdet_centernet.registry import TASK_UTILS
 HEATMAPS = dict(corner=0.3, area=0.8, sides=0.3)
 SHARED_CELL_CHOICES = ('last', 'all')
 IGNORE_CHOICES = ('center', 'region')
+PEAK_CHOICES = ('box', 'center_3d')
+OUTSIDE_CHOICES = ('drop', 'border')
 ANY_CLASS = -1
 DEFAULT_MIN_RADIUS = 4.0  # of CenterNet*, input pixels
 DEFAULT_ALPHA = 0.54  # of TTFNet
@@ -69,10 +75,19 @@ class CenterCoder:
             half side (TTFNet).
         min_radius (float): the least radius of ``'area'``, input pixels.
         alpha (float): the fraction of ``'sides'``.
+        peak (str): where an object has its peak: ``'box'``, at the center of its 2D box, or
+            ``'center_3d'``, at the projected center of its 3D box (MonoDLE, SMOKE), which lies
+            on the object and where depth is defined. The offset of the 2D box is then measured
+            from there. What is ignored keeps its place.
+        outside (str): what becomes of objects whose projected 3D center is outside the map.
+            ``'drop'``: they are background (MonoDLE). ``'border'``: their peak is where the
+            line from the center of the 2D box leaves the map (MonoFlex). Objects whose center
+            is less than 0.1 m in front of the camera are always dropped.
 
     Raises:
         ValueError: for an unknown choice, a stride below 1, or an option of another kind of
             heatmap.
+        UserError: for ``outside='border'`` without ``peak='center_3d'``.
     """
 
     def __init__(
@@ -87,11 +102,14 @@ class CenterCoder:
         heatmap: str = 'corner',
         min_radius: float | None = None,
         alpha: float | None = None,
+        peak: str = 'box',
+        outside: str = 'drop',
     ) -> None:
         for name, value, choices in (
                 ('heatmap', heatmap, tuple(HEATMAPS)),
                 ('radius', radius, RADIUS_FORMULAS),
                 ('shared_cells', shared_cells, SHARED_CELL_CHOICES),
+                ('peak', peak, PEAK_CHOICES), ('outside', outside, OUTSIDE_CHOICES),
                 ('ignore', ignore, (*IGNORE_CHOICES, None))):
             if value not in choices:
                 raise ValueError(f'{name} = {value!r} must be one of {choices}.')
@@ -104,6 +122,10 @@ class CenterCoder:
             raise ValueError("min_overlap has no effect with heatmap='sides': set alpha.")
         if not 0 < (alpha or DEFAULT_ALPHA) <= 1:
             raise ValueError(f'alpha = {alpha} must lie in (0, 1].')
+        if outside == 'border' and peak == 'box':
+            raise UserError("outside = 'border' of the coder moves peaks at projected 3D centers, "
+                            "but peaks are at those of 2D boxes: set peak='center_3d', or leave "
+                            'outside out')
         self.stride = stride
         self.heatmap = heatmap
         self.radius = radius
@@ -114,6 +136,8 @@ class CenterCoder:
         self.shared_cells = shared_cells
         self.ignore = ignore
         self.trust_rotated_boxes = trust_rotated_boxes
+        self.peak = peak
+        self.outside = outside
 
     def encode(
         self,
@@ -130,14 +154,19 @@ class CenterCoder:
 
         Args:
             batch_gt_instances (list[InstanceData]): ``bboxes`` [N_i, 4] xyxy in input pixels,
-                ``labels`` [N_i].
-            batch_img_metas (list[dict]): ``homography_matrix`` tells rotated images.
+                ``labels`` [N_i]; ``bboxes_3d`` [N_i, 7] for peaks at 3D centers.
+            batch_img_metas (list[dict]): ``homography_matrix`` tells rotated images;
+                ``cam2img`` for peaks at 3D centers.
             shape (tuple[int, int, int, int]): (B, C, H, W) of the heatmap.
             batch_gt_instances_ignore (list[InstanceData], optional): ``bboxes``, ``labels``:
                 the class that each is ignored for, -1 for every class.
         """
-        centers = self.locate([instances.bboxes for instances in batch_gt_instances],
-                              [instances.labels for instances in batch_gt_instances], shape)
+        points = None
+        if self.peak == 'center_3d':
+            points = _project_centers(batch_gt_instances, batch_img_metas)
+        centers = self.locate(
+            [instances.bboxes for instances in batch_gt_instances],
+            [instances.labels for instances in batch_gt_instances], shape, points)
         rotated = [not self.trust_rotated_boxes and 'homography_matrix' in meta
                    and meta['homography_matrix'][0][1] != 0 for meta in batch_img_metas]
         if any(rotated):
@@ -161,9 +190,14 @@ class CenterCoder:
         return centers, target
 
     def locate(
-        self, bboxes: list[Tensor], labels: list[Tensor], shape: tuple[int, int, int, int]
+        self, bboxes: list[Tensor], labels: list[Tensor], shape: tuple[int, int, int, int],
+        points: Tensor | None = None,
     ) -> Centers:
-        """Return boxes of a batch in cells; see :meth:`encode`."""
+        """Return boxes of a batch in cells; see :meth:`encode`.
+
+        ``points`` [N, 2], input pixels, are the peaks of all boxes if not their centers; boxes
+        with NaN are not valid.
+        """
         batch, num_classes, height, width = shape
         if not len(bboxes) == len(labels) == batch:
             raise ValueError(
@@ -180,13 +214,16 @@ class CenterCoder:
         corners = corners.clamp(min=0).minimum(upper.to(corners))
         wh = corners[:, 1] - corners[:, 0]
         center = corners.mean(dim=1)
-        xy = center.floor()
+        peak = center if points is None else self._peaks(center, points, shape)
+        xy = peak.floor()
         # Comparisons with NaN are false, so NaN coordinates end here too. A box on the
         # far edge of the map can have its center on that edge, outside the last cell.
         valid = (wh > 0).all(dim=1) & (xy[:, 0] < width) & (xy[:, 1] < height)
+        valid &= (xy >= 0).all(dim=1)
         valid &= (label >= 0) & (label < num_classes)
         wh = torch.where(valid[:, None], wh, 0.0)
         offset = torch.where(valid[:, None], center - xy, 0.0)
+        place = torch.where(valid[:, None], peak - xy, 0.0)
         size = wh.ceil() if self.radius == 'official' and self.round_up else wh
         xy = torch.where(valid[:, None], xy, 0.0).long()
         overlap = self.min_overlap if self.heatmap == 'corner' else HEATMAPS['corner']
@@ -198,7 +235,7 @@ class CenterCoder:
         if self.heatmap == 'corner':
             gaussians = Gaussians.of_radius(xy, radius, max_radius)
         else:
-            gaussians = self._gaussians(xy, wh, offset)
+            gaussians = self._gaussians(xy, wh, place)
             if max_radius is not None:
                 zero = whole.new_zeros(1, 2)
                 largest = self._gaussians(zero.long(), whole, zero)
@@ -208,19 +245,43 @@ class CenterCoder:
             image, torch.where(valid, label, 0), wh, xy, xy[:, 1] * width + xy[:, 0], offset,
             radius, gaussians, valid, valid, valid.to(wh.dtype), shape, self.stride, max_radius)
 
-    def _gaussians(self, xy: Tensor, wh: Tensor, offset: Tensor) -> Gaussians:
-        """Return the Gaussians of ``'area'`` or ``'sides'``; see :class:`Centers`."""
+    def _gaussians(self, xy: Tensor, wh: Tensor, place: Tensor) -> Gaussians:
+        """Return the Gaussians of ``'area'`` or ``'sides'``; see :class:`Centers`.
+
+        ``place`` [N, 2] is the peak minus its cell, in [0, 1).
+        """
         if self.heatmap == 'sides':
             half, shift = side_radii(wh, self.alpha), None
             falloff = 18 / (2 * half + 1) ** 2
         else:
             radius = area_radius(wh, self.min_overlap, self.min_radius / self.stride)[:, None]
             falloff = (1 / radius**2).expand(-1, 2)
-            shift = offset - 0.5
+            shift = place - 0.5
             # Beyond this distance and half a cell, values are below the least that is drawn.
             reach = (radius * math.sqrt(-math.log(MIN_VALUE)) + 0.5).ceil()
             half = reach.expand(-1, 2).long()
         return Gaussians(xy, half, falloff, shift)
+
+    def _peaks(self, center: Tensor, points: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+        """Return the peaks [N, 2] of objects, cells; see ``outside``.
+
+        Args:
+            center (Tensor[N, 2]): of the 2D boxes, cells.
+            points (Tensor[N, 2]): projected 3D centers, input pixels.
+            shape (tuple[int, int, int, int]): of the heatmap.
+        """
+        peaks = points.to(center) / self.stride
+        if self.outside == 'drop':
+            return peaks
+        size = center.new_tensor([shape[3], shape[2]])
+        step = peaks - center
+        # The fraction of the way at which each coordinate leaves the map.
+        room = torch.where(step > 0, size - center, center) / step.abs()
+        way = torch.where(step == 0, 1.0, room).amin(dim=1, keepdim=True)
+        inside = (peaks >= 0) & (peaks < size)
+        return torch.where(
+            inside.all(dim=1, keepdim=True), peaks,
+            (center + way * step).clamp(min=0).minimum(size - 1))
 
     def _locate_ignored(
         self, instances: list[InstanceData | None] | None, shape: tuple[int, int, int, int]
@@ -279,3 +340,24 @@ class CenterCoder:
         logits, cells, labels = find_peaks(heatmap, topk, kernel)
         return Peaks(logits.float().sigmoid(), labels, cells,
                      cell_positions(cells, heatmap.shape[-1]), self.stride, kernel, inputs or {})
+
+
+def _project_centers(batch_gt_instances: Instances, batch_img_metas: Metas) -> Tensor:
+    """Return the projected 3D centers [N, 2] of a batch, input pixels, float32.
+
+    Those that are not in front of the camera are NaN.
+    """
+    for instances, meta in zip(batch_gt_instances, batch_img_metas, strict=True):
+        for name, there, source in (
+                ('bboxes_3d', 'bboxes_3d' in instances, BOXES_3D_SOURCE),
+                ('cam2img', meta.get('cam2img') is not None, CAMERA_SOURCE)):
+            if not there:
+                raise UserError(f'{meta.get("img_path", "an image")} comes without {name}, which '
+                                f'peaks at 3D centers need: {source}')
+    centers = box_centers(torch.cat([each.bboxes_3d for each in batch_gt_instances]).float())
+    cameras = torch.from_numpy(np.stack([
+        np.asarray(meta['cam2img'], np.float64) for meta in batch_img_metas]))
+    counts = torch.tensor([len(each) for each in batch_gt_instances])
+    camera = cameras.repeat_interleave(counts, dim=0).to(centers)
+    points = project(centers[:, None], camera)[:, 0]
+    return torch.where(centers[:, 2:] > NEAREST, points, math.nan)

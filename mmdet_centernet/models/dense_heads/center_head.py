@@ -148,6 +148,11 @@ class CenterHead(BaseDenseHead):
         return {name: source for each in self.properties
                 for name, source in each.image_inputs.items()}
 
+    @property
+    def inference_branches(self) -> tuple[str, ...]:
+        """Branches that predictions need, in the order of the network's parameters."""
+        return tuple(name for name in self.stacks[-1] if not self.branches[name].training_only)
+
     def find_property(self, kind: type[P]) -> P | None:
         """Return its first property of a type, None if there is none."""
         return next((each for each in self.properties if isinstance(each, kind)), None)
@@ -192,9 +197,9 @@ class CenterHead(BaseDenseHead):
                  for x, branches in zip(features, self.stacks, strict=True)],)
 
     def forward_last(self, features: Sequence[Tensor]) -> Fields:
-        """Compute the outputs of the last stack, which is decoded; see :meth:`forward`."""
+        """Compute what is decoded: the last stack's :attr:`inference_branches`."""
         self._check_features(features)
-        return {name: layers(features[-1]) for name, layers in self.stacks[-1].items()}
+        return {name: self.stacks[-1][name](features[-1]) for name in self.inference_branches}
 
     def _check_features(self, features: Sequence[Tensor]) -> None:
         if len(features) != len(self.stacks):
@@ -353,7 +358,7 @@ class CenterHead(BaseDenseHead):
         """Predict from one stack's outputs; see :meth:`predict`."""
         if (self.test_cfg or {}).get('output_heatmaps', False):
             names = [name for each in self.properties for name, branch in each.branches.items()
-                     if branch.kind == 'heatmap']
+                     if branch.kind == 'heatmap' and not branch.training_only]
             if not names:
                 raise UserError('test_cfg.output_heatmaps asks for heatmaps of keypoints, which '
                                 'the head does not predict')

@@ -29,7 +29,8 @@ def heatmap_loss(
 def cell_loss(loss: nn.Module, pred: Tensor, target: CellTarget, divisor: Tensor) -> Tensor:
     """Average the loss of predictions [M, ..., D]; see :class:`CellTarget` for the formula.
 
-    The weights are not an argument of the loss: MMDetection's would read them on the host.
+    The weights are an argument of losses with ``takes_weight`` alone: MMDetection's would read
+    them on the host.
 
     Args:
         divisor (Tensor): ``target.count``, averaged over the processes.
@@ -37,7 +38,8 @@ def cell_loss(loss: nn.Module, pred: Tensor, target: CellTarget, divisor: Tensor
     weight = target.weight
     if not weight.numel():  # 0, with a gradient, which losses of nothing do not all have
         return pred.sum()
-    values = loss(pred, target.values, reduction_override='none')
+    options = dict(weight=weight) if getattr(loss, 'takes_weight', False) else {}
+    values = loss(pred, target.values, reduction_override='none', **options)
     terms = 1
     if values.dim() > weight.dim():
         weight, terms = weight[..., None], values.shape[-1]

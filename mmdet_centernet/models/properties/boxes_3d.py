@@ -2,6 +2,7 @@
 import torch
 from torch import Tensor
 
+from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.properties.box import L1
 from mmdet_centernet.models.properties.branch import Branch, Config
 from mmdet_centernet.models.properties.centers import Centers, Peaks
@@ -13,7 +14,30 @@ from mmdet_centernet.registry import TASK_UTILS
 BOXES_3D_SOURCE = (
     'train on a mmdet_centernet.KittiMono3DDataset, with mmdet_centernet.LoadBoxes3D and '
     'mmdet_centernet.PackInputs in its pipeline')
+CAMERA_SOURCE = (
+    'the camera matrix, which depths need: take samples from a '
+    'mmdet_centernet.KittiMono3DDataset and let the pipeline end in mmdet_centernet.PackInputs')
 NEAREST = 0.1  # meters; parts of a box that are nearer, or behind the camera, are projected there
+
+
+def check_loss(name: str, loss: Config, kind: str, option: str, wanted: bool) -> None:
+    """Raise a UserError if a loss is of a kind that an option does not take.
+
+    Args:
+        name (str): of the loss in the config.
+        loss (dict): its config.
+        kind (str): the class that the option needs, and nothing else takes.
+        option (str): described.
+        wanted (bool): the option is on.
+    """
+    found = loss['type']
+    found = found.rpartition('.')[2] if isinstance(found, str) else found.__name__
+    if wanted and found != kind:
+        raise UserError(f'{option} needs another loss than {found}: set '
+                        f"{name}=dict(type='mmdet_centernet.{kind}')")
+    if not wanted and found == kind:
+        raise UserError(f'{name} is a {kind}, which needs {option}: switch it on, or take '
+                        'another loss')
 
 
 def boxes_of(centers: Centers, batch_gt_instances: Instances) -> Tensor:
@@ -23,16 +47,18 @@ def boxes_of(centers: Centers, batch_gt_instances: Instances) -> Tensor:
 
 
 def measured_boxes(
-    centers: Centers, batch_gt_instances: Instances, batch_img_metas: Metas
+    centers: Centers, batch_gt_instances: Instances, batch_img_metas: Metas,
+    augmented: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return 3D boxes [N, 7] and the weight [N] of what is measured in meters.
 
-    Images that were scaled or shifted at random (``augmented``) have weight 0.
+    Images that were scaled or shifted at random (``augmented`` in their metainfo) have weight 0
+    unless ``augmented``.
     """
-    augmented = [bool(meta.get('augmented', False)) for meta in batch_img_metas]
+    moved = [bool(meta.get('augmented', False)) for meta in batch_img_metas]
     weight = centers.weight
-    if any(augmented):
-        weight = weight * ~centers.per_image(augmented)
+    if any(moved) and not augmented:
+        weight = weight * ~centers.per_image(moved)
     return boxes_of(centers, batch_gt_instances), weight
 
 
@@ -58,10 +84,7 @@ class Boxes3D(Property):
     """
 
     needs = dict(bboxes_3d=BOXES_3D_SOURCE)
-    image_inputs = dict(cam2img=(
-        'the camera matrix, which depths need: take samples from a '
-        'mmdet_centernet.KittiMono3DDataset and let the pipeline end in '
-        'mmdet_centernet.PackInputs'))
+    image_inputs = dict(cam2img=CAMERA_SOURCE)
     replaces = ('dims',)
     task = 'mono3d'
 

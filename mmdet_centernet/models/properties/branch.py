@@ -43,6 +43,8 @@ class Branch:
             None: PyTorch's default, for branches that have to tell objects apart.
         init_bias (float): initial bias of the outputs of a regression with ``init_std``.
         learn_scale (bool): multiply the outputs by a number that is learned, 1 at first.
+        training_only (bool): predictions do not need the branch. It is computed in training
+            alone and not exported; its weights stay in checkpoints.
         official_name (str, optional): name of the branch in checkpoints of the original
             implementation, if it has the branch.
     """
@@ -57,6 +59,7 @@ class Branch:
     init_std: float | None = 0.001
     init_bias: float = 0.0
     learn_scale: bool = False
+    training_only: bool = False
     official_name: str | None = None
 
 

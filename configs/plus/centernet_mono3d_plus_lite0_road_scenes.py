@@ -1,0 +1,27 @@
+# DRAFT
+_base_ = [
+    '../_base_/models/centernet_mono3d_lite0_dlaup.py',
+    '../_base_/datasets/road_scenes.py',
+    '../_base_/schedules/adamw_road_scenes.py',
+    '../_base_/mono3d_runtime.py',
+]
+
+model = dict(
+    backbone=dict(frozen_stages=2),
+    bbox_head=dict(
+        with_location_offset=True,
+        normalizer='objects',
+        coder=dict(peak='center_3d', outside='border'),
+        depth_uncertainty=True,
+        depth_focal=292,
+        orientation_bins=12,
+        aux_corners=True,
+        loss_depth=dict(type='mmdet_centernet.LaplaceLoss', loss_weight=0.2),
+        loss_dims=dict(type='mmdet_centernet.DimensionAwareL1Loss'),
+        loss_orientation=dict(type='mmdet_centernet.AngleBinLoss')))
+# The average of the weights over about 250 steps is tested.
+custom_hooks = [
+    dict(type='mmengine.EMAHook', ema_type='ExpMomentumEMA', momentum=0.004, gamma=100,
+         update_buffers=True),
+]
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
