@@ -137,6 +137,21 @@ def test_an_object_whose_3d_center_is_outside_the_map():
     assert not behind.wh.weight.any()
 
 
+@pytest.mark.parametrize('heatmap', ['corner', 'area', 'sides'])
+def test_gaussians_are_around_the_projected_center(heatmap):
+    """As those of a box of the same size around it."""
+    options = dict(heatmap=heatmap, min_overlap=None, radius='corrected')
+    each = box_at(40, 30, 20, 16, 1)
+    seen = (100 * 1 + 48 * 20 + 5) / 20.003, (100 * 1.25 + 24 * 20 + 0.2) / 20.003
+    other = box_at(*seen, 20, 16, 1)
+    shape = (1, CLASSES, HEIGHT, WIDTH)
+    plain = encode_scenes(make_head(coder=options), [(CAMERA, [other])], shape)
+    moved = encode_scenes(make_head(
+        with_location_offset=True, coder=dict(PEAK, **options)), [(CAMERA, [each])], shape)
+    torch.testing.assert_close(moved.heatmap.heatmap.to_dense(), plain.heatmap.heatmap.to_dense())
+    assert moved.centers.xy.tolist() == plain.centers.xy.tolist()
+
+
 def test_targets_without_objects_and_with_what_is_not_a_number():
     head, shape = make_head(**ALL), (2, CLASSES, HEIGHT, WIDTH)
     targets = encode_scenes(head, [(CAMERA, []), (CAMERA, [])], shape)
@@ -265,7 +280,7 @@ def test_flipped_samples_have_flipped_peaks():
 
 @pytest.mark.parametrize('tolerance', [None, 0.7])
 @pytest.mark.parametrize('focal', [None, FOCAL])
-def test_score_factor_is_the_confidence_in_the_depth(tolerance, focal):
+def test_scores_are_multiplied_by_the_confidence_in_the_depth(tolerance, focal):
     torch.manual_seed(0)
     options = dict(depth_uncertainty=True, depth_tolerance=tolerance, depth_focal=focal)
     head = make_head(**options, test_cfg=dict(topk=20))
@@ -276,7 +291,8 @@ def test_score_factor_is_the_confidence_in_the_depth(tolerance, focal):
     inputs = dict(cam2img=cameras.float())
     peaks = head.coder.decode(outputs['heatmap'], 20, 3, inputs)
     depth = head.find_property(Depth)
-    factors = depth.score_factor(outputs, peaks, {})
+    ones = torch.ones_like(peaks.scores)
+    factors = depth.rescore(ones, outputs, peaks, {})
     for image in range(2):
         for n in range(20):
             y, x = divmod(int(peaks.cells[image, n]), WIDTH)
@@ -286,7 +302,7 @@ def test_score_factor_is_the_confidence_in_the_depth(tolerance, focal):
             expected = 1 / spread if tolerance is None else (
                 1 - math.exp(-math.sqrt(2) * tolerance / spread))
             assert float(factors[image, n]) == pytest.approx(expected, rel=1e-4)
-    assert plain.find_property(Depth).score_factor(outputs, peaks, {}) is None
+    assert plain.find_property(Depth).rescore(ones, outputs, peaks, {}) is ones
     decoded = head.decode(outputs, inputs)
     scores, order = (peaks.scores * factors).sort(dim=1, descending=True)
     torch.testing.assert_close(decoded['scores'], scores)

@@ -96,16 +96,18 @@ class Depth(Property):
         depth = depth_of(peaks.read(outputs['depth'])[..., 0])
         return dict(depth=depth if self.focal is None else depth * _zoom(peaks.inputs, self.focal))
 
-    def score_factor(self, outputs: Fields, peaks: Peaks, detections: Fields) -> Tensor | None:
-        """Return the confidence in the depths, [B, K], None without uncertainty."""
+    def rescore(
+        self, scores: Tensor, outputs: Fields, peaks: Peaks, detections: Fields
+    ) -> Tensor:
+        """Multiply scores by the confidence in the depths, if there is an uncertainty."""
         if not self.uncertainty:
-            return None
+            return scores
         spread = _depth_and_spread(peaks.read(outputs['depth']))[..., 1].exp()
         if self.focal is not None:
             spread = spread * _zoom(peaks.inputs, self.focal)
         if self.tolerance is None:
-            return 1 / spread
-        return 1 - (-math.sqrt(2) * self.tolerance / spread).exp()
+            return scores / spread
+        return scores * (1 - (-math.sqrt(2) * self.tolerance / spread).exp())
 
 
 def _zoom(inputs: Fields, focal: float) -> Tensor:
