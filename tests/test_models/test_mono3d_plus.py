@@ -1,5 +1,8 @@
 """The options of 3D boxes from later papers: each against a loop, together, and contradictions."""
+import argparse
+import copy
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,9 +18,12 @@ from helpers.boxes_3d import (
     make_scene,
     scattered,
 )
+from helpers.configs import CONFIGS
 from helpers.heads import assert_all_get_gradients, encode, perfect_outputs
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import HorizontalBoxes
+from mmengine.config import Config
+from mmengine.registry import MODELS
 from reference.camera import angle_between
 from reference.detection import STRIDE
 from reference.heatmap import draw_slowly
@@ -29,6 +35,7 @@ from reference.mono3d_plus import (
     place_slowly,
 )
 
+from mmdet_centernet import cli
 from mmdet_centernet.checkpoints.read import load_state
 from mmdet_centernet.datasets.transforms import CenterAffine3D, PackMono3DInputs
 from mmdet_centernet.errors import UserError
@@ -436,3 +443,23 @@ def test_peaks_at_3d_centers_need_3d_boxes_and_a_camera():
     with pytest.raises(UserError, match='a.png comes without bboxes_3d, which peaks at 3D cent'):
         head.encode(instances, metas, shape)
     assert 'depth' in Boxes3D.image_inputs['cam2img']
+
+
+def test_commands_of_the_page_switch_one_option_off():
+    """Each of them builds a head, other than those of the others."""
+    page = (CONFIGS.parent / 'docs/mono3d.md').read_text()
+    config = Config.fromfile(CONFIGS.parent / re.search('CONFIG=(.*)', page)[1])
+    lines = re.findall(r'work_dirs/no_(\w+) --cfg-options (.*)', page)
+    assert len(lines) >= 6
+    seen = [config.model.bbox_head]
+    parser = argparse.ArgumentParser()
+    cli.add_config_options(parser)
+    for name, options in lines:
+        words = options.replace('$HEAD', re.search('HEAD=(.*)', page)[1]).split()
+        changed = copy.deepcopy(config)
+        changed.merge_from_dict(parser.parse_args(['--cfg-options', *words]).cfg_options)
+        head = changed.model.bbox_head
+        assert head not in seen, name
+        seen.append(head)
+        with torch.device('meta'):
+            MODELS.build(dict(head, test_cfg=changed.model.test_cfg))
