@@ -148,3 +148,48 @@ def test_class_weights_must_fit_the_classes():
 def test_negative_weights_are_refused(options):
     with pytest.raises(ValueError, match='must not be negative'):
         GaussianFocalLoss(**options)
+
+
+def test_federated_loss_trains_the_classes_of_the_batch_and_some_others():
+    """Others in proportion to the square root of their objects; masked classes have no loss."""
+    shape = (2, 6, 5, 4)
+    target = draw_sparse_heatmap(
+        torch.tensor([[1, 1], [2, 3]]), torch.tensor([1, 0]), torch.tensor([2, 6 + 2]), shape)
+    module = GaussianFocalLoss(federated=dict(num_classes=2))
+    module.use_class_counts(torch.tensor([0, 1, 5, 4, 0, 9]))
+    drawn = torch.zeros(6)
+    torch.manual_seed(0)
+    for _ in range(600):
+        logits = torch.zeros(shape, requires_grad=True)
+        module(logits, target, avg_factor=1.0).backward()
+        trained = logits.grad.abs().sum((0, 2, 3)) > 0
+        assert trained[2] and trained.sum() == 2
+        drawn += trained.float()
+    others = drawn[[0, 1, 3, 4, 5]] / 600
+    torch.testing.assert_close(
+        others, torch.tensor([0, 1 / 6, 2 / 6, 0, 3 / 6]), atol=0.07, rtol=0)
+
+
+def test_federated_loss_keeps_all_classes_of_a_batch():
+    shape = (1, 3, 4, 4)
+    target = draw_sparse_heatmap(
+        torch.zeros(3, 2).long(), torch.zeros(3).long(), torch.arange(3), shape)
+    module = GaussianFocalLoss(federated=dict(num_classes=1), class_weight=[1.0, 2.0, 0.5])
+    module.use_class_counts(torch.ones(3))
+    logits = torch.randn(shape)
+    expected = gaussian_focal_loss(logits, target, class_weight=torch.tensor([1.0, 2.0, 0.5]))
+    torch.testing.assert_close(module(logits, target, avg_factor=1.0), expected)
+
+
+@pytest.mark.parametrize('options', [dict(class_weight='balanced'), dict(federated={})])
+def test_missing_counts_are_one_message(options):
+    with pytest.raises(ValueError, match='ClassCountsHook'):
+        GaussianFocalLoss(**options)(torch.zeros(1, 2, 6, 7), target_of((1, 2, 6, 7)), 1.0)
+
+
+@pytest.mark.parametrize(('options', 'words'), [
+    (dict(class_weight='equal'), "class_weight = 'equal'"),
+    (dict(federated=dict(classes=3)), 'federated has no option classes')])
+def test_unknown_choices_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        GaussianFocalLoss(**options)

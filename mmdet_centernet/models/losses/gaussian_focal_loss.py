@@ -234,6 +234,13 @@ def gaussian_focal_loss(
     return _GaussianFocal.apply(logits, target, positives, class_weight, options)
 
 
+class _Federated(NamedTuple):
+    """Options of the federated loss."""
+
+    num_classes: int = 50
+    power: float = 0.5
+
+
 @MODELS.register_module()
 class GaussianFocalLoss(nn.Module):
     """Penalty-reduced focal loss on logits; see :func:`gaussian_focal_loss`.
@@ -241,11 +248,18 @@ class GaussianFocalLoss(nn.Module):
     Args:
         alpha, gamma, min_probability, pos_weight, neg_weight: see :func:`gaussian_focal_loss`.
         loss_weight (float): factor of the result.
-        class_weight (Sequence[float], optional): factor of each class. The divisor stays the
-            number of positives, so that factors of 2 double the loss.
+        class_weight (Sequence[float] | str, optional): factor of each class. The divisor stays
+            the number of positives, so that factors of 2 double the loss. ``'balanced'``: in
+            proportion to ``1 / sqrt(objects of the class)`` in the training data, with a mean of
+            1 over these objects.
+        federated (dict, optional): federated loss of long-tailed data (CenterNet2): of the
+            classes that a batch does not contain only some are trained as background.
+            ``num_classes`` (50): how many classes are trained, those of the batch included;
+            ``power`` (0.5): others are sampled in proportion to ``objects ** power``.
 
     Raises:
-        ValueError: if ``min_probability`` is not in [0, 0.5), or a weight is negative.
+        ValueError: if ``min_probability`` is not in [0, 0.5), a weight is negative, or for
+            another ``class_weight`` or option of ``federated``.
     """
 
     #: Heads pass logits and a sparse target to this loss, instead of probabilities and a
@@ -260,11 +274,18 @@ class GaussianFocalLoss(nn.Module):
         min_probability: float = 0.0,
         pos_weight: float = 1.0,
         neg_weight: float = 1.0,
-        class_weight: Sequence[float] | None = None,
+        class_weight: Sequence[float] | str | None = None,
+        federated: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= min_probability < 0.5:
             raise ValueError(f'min_probability = {min_probability} must lie in [0, 0.5).')
+        self.balanced = isinstance(class_weight, str)
+        if isinstance(class_weight, str):
+            if class_weight != 'balanced':
+                raise ValueError(f"class_weight = '{class_weight}' must be 'balanced', or a list "
+                                 'of one factor for each class.')
+            class_weight = None
         if min(pos_weight, neg_weight, *(class_weight or ())) < 0:
             raise ValueError(
                 f'pos_weight = {pos_weight}, neg_weight = {neg_weight} and class_weight = '
@@ -275,7 +296,14 @@ class GaussianFocalLoss(nn.Module):
         self.min_probability = min_probability
         self.pos_weight = pos_weight
         self.neg_weight = neg_weight
+        unknown = sorted(set(federated or ()) - set(_Federated._fields))
+        if unknown:
+            raise ValueError(f'federated has no option {unknown[0]}: its options are '
+                             f'{", ".join(_Federated._fields)}.')
+        self.federated = None if federated is None else _Federated(**federated)
         self.class_weight: Tensor | None
+        self.class_counts: Tensor | None
+        self.register_buffer('class_counts', None, persistent=False)
         weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
         self.register_buffer('class_weight', weight, persistent=False)
 
@@ -286,8 +314,49 @@ class GaussianFocalLoss(nn.Module):
         avg_factor: Tensor | float,
         positives: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Compute the sum over all cells, divided by ``avg_factor``, times ``loss_weight``."""
+        """Compute the sum over all cells, divided by ``avg_factor``, times ``loss_weight``.
+
+        Raises:
+            UserError: if the objects of each class are needed and were not counted.
+        """
+        if self.needs_class_counts and self.class_counts is None:
+            raise UserError(
+                "the heatmap's loss weights or samples classes by their number of objects, which "
+                'was not counted: train with tools/train.py, or add dict(type='
+                "'mmdet_centernet.ClassCountsHook') to custom_hooks")
+        class_weight = self.class_weight
+        if self.federated is not None:
+            trained = self._sample_classes(target).float()
+            class_weight = trained if class_weight is None else class_weight * trained
         loss = gaussian_focal_loss(
             logits, target, self.alpha, self.gamma, self.min_probability, self.pos_weight,
-            self.neg_weight, self.class_weight, positives)
+            self.neg_weight, class_weight, positives)
         return loss / avg_factor * self.loss_weight
+
+    @property
+    def needs_class_counts(self) -> bool:
+        """Ask for :meth:`use_class_counts` before training."""
+        return self.balanced or self.federated is not None
+
+    def use_class_counts(self, counts: Tensor) -> None:
+        """Take the number of training objects of each class [C], on the device of the logits."""
+        self.class_counts = counts.float()
+        if self.balanced:
+            weight = self.class_counts.clamp(min=1).rsqrt()
+            mean = (weight * self.class_counts).sum() / self.class_counts.sum().clamp(min=1)
+            self.class_weight = weight / mean
+
+    def _sample_classes(self, target: SparseHeatmap) -> Tensor:
+        """Return the classes [C] (bool) that a batch trains; see ``federated``."""
+        assert self.federated is not None and self.class_counts is not None
+        _, channels, height, width = target.shape
+        plane = target.positions.div(height * width, rounding_mode='floor')
+        present = torch.zeros(channels, device=plane.device).index_add_(
+            0, plane % channels, (target.value == 1).float()) > 0
+        # Adding Gumbel noise to log-probabilities and taking the largest is sampling without
+        # replacement, and needs no value on the host.
+        noise = -torch.empty_like(self.class_counts).exponential_().log()
+        key = self.federated.power * self.class_counts.clamp(min=1e-12).log() + noise
+        key = key.masked_fill(present, torch.inf)
+        chosen = key.topk(min(self.federated.num_classes, channels)).indices
+        return present.index_fill(0, chosen, True)
