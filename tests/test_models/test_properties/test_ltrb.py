@@ -233,3 +233,23 @@ def test_more_positives_need_a_loss_that_takes_them():
         loss_center_heatmap=dict(type='mmdet.GaussianFocalLoss'))
     with pytest.raises(ValueError, match='more positives of the heatmap'):
         head.loss_by_feat([make_output()], make_instances(0), METAS)
+
+
+@pytest.mark.parametrize('loss', ['GIoU', 'DIoU', 'CIoU', 'EIoU', 'SIoU'])
+def test_all_of_mmdets_iou_losses_fit_boxes(loss):
+    """Gradient descent on the outputs finds the box."""
+    head = make_head(cells='center', loss_bbox=dict(type=f'mmdet.{loss}Loss', loss_weight=1.0))
+    instances = [InstanceData(bboxes=torch.tensor([[8.0, 12.0, 60.0, 44.0]]),
+                              labels=torch.tensor([0]))] * 2
+    output = dict(heatmap=torch.zeros(SHAPE), ltrb=torch.full((2, 4, HEIGHT, WIDTH), 8.0))
+    output['ltrb'].requires_grad_()
+    optimizer = torch.optim.Adam([output['ltrb']], lr=0.1)
+    for _ in range(150):
+        optimizer.zero_grad()
+        value = head.loss_by_feat([output], instances, METAS)['loss_ltrb']
+        value.backward()
+        optimizer.step()
+    assert float(value) < 0.05
+    cell = 7 * WIDTH + 8  # the center is (34, 28) px
+    found = output['ltrb'].view(2, 4, -1)[0, :, cell].tolist()
+    assert found == pytest.approx([26 / 4, 18 / 4, 26 / 4, 14 / 4], abs=0.3)
