@@ -30,3 +30,29 @@ custom_hooks = [
          update_buffers=True),
 ]
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
+
+# All pictures as one camera sees them: focal length, and principal point.
+camera = (292, 192, 46)
+train_pipeline = [
+    dict(type='mmdet_centernet.LoadImage'),
+    dict(type='mmdet.LoadAnnotations', with_bbox=True),
+    dict(type='mmdet_centernet.LoadBoxes3D'),
+    dict(
+        type='mmdet_centernet.CenterAffine3D',
+        size=_base_.input_size, camera=camera, aug_prob=0.0, flip_prob=0.5),
+    dict(type='mmdet_centernet.ColorJitterPCA'),
+    dict(type='mmdet_centernet.PackMono3DInputs')
+]
+test_pipeline = [
+    dict(type='mmdet_centernet.LoadImage'),
+    dict(type='mmdet_centernet.CenterResize', size=_base_.input_size, camera=camera),
+    # After the scaling, so that the 2D boxes stay in pixels of the original image.
+    dict(type='mmdet.LoadAnnotations', with_bbox=True),
+    dict(type='mmdet_centernet.LoadBoxes3D'),
+    dict(type='mmdet_centernet.PackMono3DInputs')
+]
+tta_pipeline = [
+    *test_pipeline[:-1], dict(type='TestTimeAug', transforms=[test_pipeline[-1:]])]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

@@ -123,7 +123,7 @@ def _find_transform(config: Config) -> dict[str, Any]:
     built = TRANSFORMS.build(step)
     return dict(type=type(built).__name__, **{
         name: list(value) if isinstance(value, tuple) else value
-        for name, value in vars(built).items()})
+        for name, value in vars(built).items() if value is not None})
 
 
 def _remaining_test_cfg(head: CenterHead, outputs: list[str]) -> dict[str, Any]:

@@ -97,6 +97,9 @@ def _sizing(old: dict[str, Any], resolution: str, config: Config) -> dict[str, A
     if old['type'] == wanted:
         return old
     if resolution == 'keep':
+        if old.get('camera'):
+            raise UserError("resolution='keep' leaves images as their own cameras see them, but "
+                            'the model takes them as one camera sees them: leave it out')
         hourglass = 'Hourglass' in str((config.model.get('backbone') or {}).get('type'))
         new = dict(type=wanted, pad_mask=HOURGLASS_PAD_MASK if hourglass else PAD_MASK)
     else:
@@ -108,15 +111,14 @@ def _sizing(old: dict[str, Any], resolution: str, config: Config) -> dict[str, A
 
 
 def _training_fit(config: Config) -> dict[str, Any]:
-    """Return the ``size`` (width, height) of training images, and their ``fit`` if there is one.
-    """
+    """Return ``size`` (width, height) of training images, and ``fit`` and ``camera`` if given."""
     datasets = (datasets_of(config.train_dataloader.dataset)
                 if config.get('train_dataloader') else ())
     for dataset in datasets:
         for transform in dataset['pipeline']:
             kind = str(transform['type']).rpartition('.')[2]
             if kind in ('CenterResize', 'CenterAffine3D') and 'size' in transform:
-                fit = {'fit': transform['fit']} if 'fit' in transform else {}
+                fit = {name: transform[name] for name in ('fit', 'camera') if name in transform}
                 return dict(size=tuple(transform['size']), **fit)
             if kind == 'CenterAffine' and 'crop_size' in transform:
                 return dict(size=tuple(transform['crop_size']))

@@ -62,6 +62,28 @@ def center_warp(center: tuple[float, float], zoom: float, out_size: Size) -> Mat
         [0, 0, 1]], dtype=np.float64)
 
 
+def camera_view(
+    cam2img: ArrayLike, camera: tuple[float, float, float], out_size: Size
+) -> tuple[tuple[float, float], float]:
+    """Return the center and the zoom at which an image is as another camera would see it.
+
+    Args:
+        cam2img (ndarray[3, 4]): camera of the image.
+        camera (tuple[float, float, float]): (focal length, x, y of the principal point) of the
+            output, px.
+        out_size (tuple[int, int]): (width, height) of the output, px.
+
+    Returns:
+        tuple: (x, y) in the image that moves to the center of the output; output px per px of
+        the image. Both are arguments of :func:`center_warp`.
+    """
+    cam2img = np.asarray(cam2img, np.float64)
+    focal, x, y = camera
+    zoom = focal / cam2img[1, 1]
+    return (cam2img[0, 2] + (out_size[0] / 2 - x) / zoom,
+            cam2img[1, 2] + (out_size[1] / 2 - y) / zoom), zoom
+
+
 def flip_warp(width: int) -> Matrix:
     """Return the matrix that flips an image of this width: ``x' = width - 1 - x``."""
     return np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]], dtype=np.float64)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.ops.affine import fit_warp, pad_warp
+from mmdet_centernet.ops.affine import camera_view, center_warp, fit_warp, pad_warp
 from mmdet_centernet.ops.boxes_numpy import nms
 from mmdet_centernet.runtime.backends import Backend, one_line, open_model
 from mmdet_centernet.runtime.metadata import LEAST_SIDE, InputFormat, Metadata, parse
@@ -132,7 +132,7 @@ class Detector:
         if options['type'] == 'Resize':
             image, matrix = _stretch(image, options)
         else:
-            image, matrix = _warp(image, options, name)
+            image, matrix = _warp(image, options, name, cam2img)
         if self.metadata.shape is None:
             image = self._widen(image)
         self._check_shape(image.shape[:2], name)
@@ -270,7 +270,7 @@ def to_image(
 
 
 def _warp(
-    image: Array, options: Mapping[str, Any], name: str
+    image: Array, options: Mapping[str, Any], name: str, cam2img: Array | None
 ) -> tuple[Array, NDArray[np.float64]]:
     """Pad or fit an image, and return the matrix [3, 3] from its pixels, too.
 
@@ -280,6 +280,12 @@ def _warp(
     try:
         if options['type'] == 'CenterPad':
             scaled, matrix, out_size = pad_warp(size, options['pad_mask'], scale)
+        elif options.get('camera'):
+            if cam2img is None:
+                raise UserError(f'{name} has no camera, which sizes the input of the model')
+            out_size = tuple(options['size'])
+            center, zoom = camera_view(cam2img, options['camera'], out_size)
+            scaled, matrix = size, center_warp(center, zoom, out_size)
         else:
             scaled, matrix, out_size = fit_warp(
                 size, tuple(options['size']), options['fit'], scale)

@@ -1,4 +1,5 @@
 """3D boxes and cameras go with their images; compared with the original's definitions in loops."""
+import copy
 import itertools
 import random
 
@@ -494,3 +495,44 @@ def test_filter_needs_3d_boxes():
     del sample['gt_bboxes_3d']
     with pytest.raises(UserError, match='a.png has boxes but no 3D boxes: put .*LoadBoxes3D'):
         FilterBoxes3D(max_depth=9)(sample)
+
+
+@pytest.mark.parametrize('flip_prob', [0, 1])
+def test_images_as_one_camera_sees_them(flip_prob):
+    """Whatever the size and camera: 3D boxes project to where the camera of the option sees them,
+    flipped ones to its flipped world."""
+    view = (60.0, 50.0, 22.0)
+    wanted = np.array([[60, 0, 50, 0], [0, 60, 22, 0], [0, 0, 1, 0]])
+    for height, width, focal in ((37, 124, 72.15), (60, 200, 150), (40, 90, 50)):
+        sample = make_sample(height, width, seed=height)
+        sample['cam2img'] = camera(width, height, focal)
+        sample['cam2img'][:, 3] = 0
+        for transform in (
+                CenterAffine3D(SIZE, aug_prob=0, flip_prob=flip_prob, camera=view),
+                *([] if flip_prob else [CenterResize(SIZE, camera=view)])):
+            out = transform(keep(sample))
+            np.testing.assert_allclose(out['cam2img'], wanted, atol=1e-6)
+            assert out['img'].shape == (SIZE[1], SIZE[0], 3)
+            check_projections(keep(sample), out)
+            assert not out.get('augmented')
+    np.random.seed(0)
+    moved = CenterAffine3D(SIZE, aug_prob=1, camera=view)(keep(sample))
+    assert moved['augmented'] and abs(moved['cam2img'][1, 1] - 60) > 0.1
+
+
+def keep(sample):
+    """A copy of a sample, whose boxes fill the image so that none is dropped."""
+    height, width = sample['img'].shape[:2]
+    return put_boxes(copy.deepcopy(sample), (0, 0, width, height))
+
+
+def test_views_refuse():
+    for options, words in [(dict(camera=(0, 5, 5)), 'must be .focal length'),
+                           (dict(camera=(5, 5)), 'must be .focal length')]:
+        for kind in (CenterResize, CenterAffine3D):
+            with pytest.raises(UserError, match=words):
+                kind(SIZE, **options)
+    with pytest.raises(UserError, match='a camera and the test scale 2'):
+        CenterResize(SIZE, scale=2, camera=(60, 50, 22))
+    with pytest.raises(UserError, match='a.png has no camera'):
+        CenterResize(SIZE, camera=(60, 50, 22))(dict(make_sample(), cam2img=None))

@@ -91,6 +91,8 @@ def write_mono3d_plus_config(folder, data):
 model['bbox_head'].update(
     with_location_offset=True, coder=dict(peak='center_3d'), depth_uncertainty=True,
     depth_focal=150, orientation_bins=12, aux_corners=True)
+test_dataloader['dataset']['pipeline'][1] = dict(
+    type='mmdet_centernet.CenterResize', size=(192, 64), camera=(140, 90, 35))
 """)
 
 

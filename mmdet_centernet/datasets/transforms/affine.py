@@ -15,6 +15,7 @@ from mmdet_centernet.datasets.transforms.encoded_image import EncodedImage, size
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.ops.affine import (
     FITS,
+    camera_view,
     center_warp,
     fit_warp,
     fit_zoom,
@@ -397,10 +398,14 @@ class CenterResize(CenterWarp):
         scale (float): test scale: the image is first resized to ``int(side * scale)``. The
             zoom after it stays that of the whole image, so that the image fills ``scale``
             times its usual part of the input; parts outside are cropped.
+        camera (tuple[float, float, float], optional): (focal length, x, y of the principal
+            point), px: the input is as this camera would see it, instead of fitted. An object at
+            a place of the camera frame is then at the same place of every input.
 
     Raises:
-        UserError: if ``size`` or ``scale`` is not positive or ``fit`` is not known; in use, if
-            the scale leaves nothing of an image.
+        UserError: if ``size`` or ``scale`` is not positive or ``fit`` is not known, or for a
+            ``camera`` together with a scale; in use, if the scale leaves nothing of an image, or
+            a sample has no camera.
     """
 
     def __init__(
@@ -409,15 +414,24 @@ class CenterResize(CenterWarp):
         pad_value: float | Sequence[float] = 0,
         scale: float = 1.0,
         fit: str = 'whole',
+        camera: Sequence[float] | None = None,
     ) -> None:
         super().__init__(pad_value)
         self.size = check_size('size', size)
         self.fit = check_fit(fit)
         self.scale = _check_scale(scale)
+        self.camera = check_view(camera)
+        if camera is not None and scale != 1:
+            raise UserError(f'CenterResize has a camera and the test scale {scale}, which would '
+                            'be another camera: leave one of them out')
 
     @autocast_box_type()
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fit a sample into the size."""
+        if self.camera is not None:
+            check_camera(results)
+            center, zoom = camera_view(results['cam2img'], self.camera, self.size)
+            return self._warp(results, center_warp(center, zoom, self.size), self.size)
         _check_scaled(results, self.scale)
         _, matrix, out_size = fit_warp(
             size_of(results['img']), self.size, self.fit, self.scale)
@@ -437,6 +451,30 @@ def check_fit(fit: str) -> str:
     if fit not in FITS:
         raise UserError(f'fit={fit!r} must be one of {FITS}')
     return fit
+
+
+def check_view(camera: Sequence[float] | None) -> tuple[float, float, float] | None:
+    """Check and return (focal length, x, y of the principal point)."""
+    if camera is None:
+        return None
+    if len(camera) != 3 or not np.isfinite(camera).all() or camera[0] <= 0:
+        raise UserError(f'camera={camera} must be (focal length, x, y of the principal point), px')
+    focal, x, y = camera
+    return focal, x, y
+
+
+def check_camera(results: dict[str, Any]) -> None:
+    """Check that a sample has a camera matrix."""
+    if results.get('cam2img') is None:
+        raise UserError(
+            f'{results.get("img_path", "this sample")} has no camera: 3D boxes need cam2img, '
+            "the 3 x 4 projection of its image (KITTI's P2), from the data set or the caller")
+    camera = np.asarray(results['cam2img'], np.float64)
+    if camera.shape != (3, 4) or not np.isfinite(camera).all():
+        raise UserError(
+            f'cam2img of {results.get("img_path", "this sample")} must be 3 x 4 finite numbers, '
+            f'not {camera.tolist()} (shape {camera.shape})')
+    results['cam2img'] = camera
 
 
 def _check_scale(scale: float) -> float:

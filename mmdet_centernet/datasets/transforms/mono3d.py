@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from mmdet_centernet.datasets.transforms.affine import (
     PER_OBJECT_KEYS,
     CenterWarp,
+    check_camera,
     check_fit,
     check_size,
+    check_view,
     cut_boxes,
 )
 from mmdet_centernet.datasets.transforms.encoded_image import size_of
 from mmdet_centernet.datasets.transforms.packing import PackInputs
 from mmdet_centernet.errors import UserError
-from mmdet_centernet.ops.affine import center_warp, fit_zoom, flip_warp, warp_boxes
+from mmdet_centernet.ops.affine import camera_view, center_warp, fit_zoom, flip_warp, warp_boxes
 from mmdet_centernet.ops.camera import wrap_angle
 from mmdet_centernet.registry import TRANSFORMS
 
@@ -177,6 +179,8 @@ class CenterAffine3D(CenterWarp):
         shift_jitter (float): fraction of the image's sides.
         flip_prob (float): in [0, 1].
         fit (str): 'width', or 'whole' to keep all of images that are not as wide as the output.
+        camera (tuple[float, float, float], optional): see :class:`CenterResize`; the scale and
+            shift are relative to it.
         pad_value (float | tuple[float, float, float]): see :class:`CenterWarp`.
 
     Raises:
@@ -193,6 +197,7 @@ class CenterAffine3D(CenterWarp):
         flip_prob: float = 0.0,
         fit: str = 'width',
         pad_value: float | Sequence[float] = 0,
+        camera: Sequence[float] | None = None,
     ) -> None:
         super().__init__(pad_value)
         self.size = check_size('size', size)
@@ -208,6 +213,7 @@ class CenterAffine3D(CenterWarp):
         self.shift_jitter = shift_jitter
         self.flip_prob = flip_prob
         self.fit = check_fit(fit)
+        self.camera = check_view(camera)
 
     @cache_randomness
     def _draw(
@@ -228,15 +234,22 @@ class CenterAffine3D(CenterWarp):
     @autocast_box_type()
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Scale, shift and flip a sample at random."""
-        _check_camera(results)
+        check_camera(results)
         if 'gt_bboxes' in results and 'gt_bboxes_3d' not in results:
             raise UserError(
                 f'{results.get("img_path", "this sample")} has boxes but no 3D boxes: put '
                 'mmdet_centernet.LoadBoxes3D before CenterAffine3D')
         width, height = size_of(results['img'])
-        augmented, scale, (x, y), flip = self._draw(width, height)
-        x, y = width / 2 + x, height / 2 + y
-        zoom = fit_zoom((width, height), self.size, self.fit) / scale
+        augmented, scale, shift, flip = self._draw(width, height)
+        if self.camera is None:
+            center, zoom = (width / 2, height / 2), fit_zoom((width, height), self.size, self.fit)
+        else:
+            focal, x, y = self.camera
+            # The principal point of the flipped image is where the camera has it.
+            center, zoom = camera_view(
+                results['cam2img'], (focal, self.size[0] - x if flip else x, y), self.size)
+        x, y = (middle + moved for middle, moved in zip(center, shift))
+        zoom /= scale
         if flip:
             matrix = center_warp((width - 1 - x, y), zoom, self.size) @ flip_warp(width)
         else:
@@ -259,20 +272,6 @@ def _flip_angles(angles: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the angles [N] about the y axis in the flipped image."""
     flipped: NDArray[np.float32] = wrap_angle(np.pi - torch.from_numpy(angles)).numpy()
     return flipped
-
-
-def _check_camera(results: dict[str, Any]) -> None:
-    """Check that a sample has a camera matrix."""
-    if results.get('cam2img') is None:
-        raise UserError(
-            f'{results.get("img_path", "this sample")} has no camera: 3D boxes need cam2img, '
-            "the 3 x 4 projection of its image (KITTI's P2), from the data set or the caller")
-    camera = np.asarray(results['cam2img'], np.float64)
-    if camera.shape != (3, 4) or not np.isfinite(camera).all():
-        raise UserError(
-            f'cam2img of {results.get("img_path", "this sample")} must be 3 x 4 finite numbers, '
-            f'not {camera.tolist()} (shape {camera.shape})')
-    results['cam2img'] = camera
 
 
 @TRANSFORMS.register_module()
@@ -307,7 +306,7 @@ class PackMono3DInputs(PackInputs):
         """Pack a sample."""
         results.setdefault('homography_matrix', np.eye(3, dtype=np.float32))
         results.setdefault('augmented', False)
-        _check_camera(results)
+        check_camera(results)
         self._move_camera(results)
         if 'gt_bboxes' in results and 'gt_bboxes_3d' in results:
             self._check_boxes(results)
