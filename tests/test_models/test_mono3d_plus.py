@@ -23,7 +23,7 @@ from helpers.heads import assert_all_get_gradients, encode, perfect_outputs
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, TRANSFORMS
 from reference.camera import angle_between
 from reference.detection import STRIDE
 from reference.heatmap import draw_slowly
@@ -451,15 +451,18 @@ def test_commands_of_the_page_switch_one_option_off():
     config = Config.fromfile(CONFIGS.parent / re.search('CONFIG=(.*)', page)[1])
     lines = re.findall(r'work_dirs/no_(\w+) --cfg-options (.*)', page)
     assert len(lines) >= 6
-    seen = [config.model.bbox_head]
+    names = dict(re.findall(r'(HEAD|FIT|VIEW)=(\S+)', page))
+    seen = [config.to_dict()]
     parser = argparse.ArgumentParser()
     cli.add_config_options(parser)
     for name, options in lines:
-        words = options.replace('$HEAD', re.search('HEAD=(.*)', page)[1]).split()
+        words = re.sub(r'\$(\w+)', lambda match: names[match[1]], options).split()
         changed = copy.deepcopy(config)
         changed.merge_from_dict(parser.parse_args(['--cfg-options', *words]).cfg_options)
-        head = changed.model.bbox_head
-        assert head not in seen, name
-        seen.append(head)
+        assert changed.to_dict() not in seen, name
+        seen.append(changed.to_dict())
         with torch.device('meta'):
-            MODELS.build(dict(head, test_cfg=changed.model.test_cfg))
+            MODELS.build(dict(changed.model.bbox_head, test_cfg=changed.model.test_cfg))
+        for loader in (changed.train_dataloader, changed.val_dataloader):
+            for step in loader.dataset.pipeline:
+                TRANSFORMS.build(step)

@@ -16,9 +16,10 @@ class Centers:
     images: Tensor  # [N] int64, image in the batch
     labels: Tensor  # [N] int64 in [0, C)
     wh: Tensor  # [N, 2] size of the box clipped to the map, cells
-    xy: Tensor  # [N, 2] int64, cell of the center
+    xy: Tensor  # [N, 2] int64, cell of the peak
     cells: Tensor  # [N] int64, the same as y * W + x
-    offset: Tensor  # [N, 2] center minus its cell, in [0, 1)
+    #: [N, 2] center of the box minus ``xy``, in [0, 1) unless the peak is somewhere else
+    offset: Tensor
     radius: Tensor  # [N] int64, of CornerNet's Gaussian, cells
     gaussians: Gaussians  # on the center heatmap; those that are not valid are not drawn
     #: [N] bool, objects that are drawn on the heatmap. Without a positive size inside the map,
