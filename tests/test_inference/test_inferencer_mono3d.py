@@ -228,6 +228,19 @@ def test_resolution_of_training(config):
         type='mmdet_centernet.CenterResize', size=(192, 64), fit='width')
 
 
+def test_resolution_of_images_as_one_camera_sees_them(config):
+    settings = Config.fromfile(config)
+    view = dict(type='mmdet_centernet.CenterResize', size=(192, 64), camera=(140, 90, 35))
+    settings.test_dataloader.dataset.pipeline[1] = dict(view)
+    with pytest.raises(UserError, match="resolution='keep' leaves images as their own cameras"):
+        apply_test_options(settings, resolution='keep')
+    settings.train_dataloader.dataset.pipeline[3].camera = (140, 90, 35)
+    settings.test_dataloader.dataset.pipeline[1] = dict(
+        type='mmdet_centernet.CenterPad', pad_mask=31)
+    apply_test_options(settings, resolution='fix')
+    assert settings.test_dataloader.dataset.pipeline[1] == dict(view, fit='width')
+
+
 # Drawing.
 
 def picture(inferencer, photo=PLAIN, **options):

@@ -156,6 +156,8 @@ def test_detector_without_torch(folder):
     dict(PAD, scale=1.5),
     dict(type='CenterResize', size=[96, 64], fit='whole', pad_value=[7, 8, 9], scale=1.0),
     dict(type='CenterResize', size=[96, 64], fit='width', pad_value=[0, 0, 0], scale=0.5),
+    dict(type='CenterResize', size=[96, 64], fit='whole', pad_value=[4, 5, 6], scale=1.0,
+         camera=[70, 40, 30]),
     dict(type='Resize', size=[64, 96], backend='cv2', interpolation='bilinear'),
     dict(type='Resize', size=[64, 96], backend='cv2', interpolation='area'),
     dict(type='Resize', size=[64, 96], backend='pillow', interpolation='bicubic'),
