@@ -7,8 +7,8 @@ import inspect
 import io
 import itertools
 import json
-import logging
 import statistics
+import sys
 import time
 import xml.etree.ElementTree as ET
 from argparse import Namespace
@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mmdet.datasets.transforms import PackDetInputs
 from mmengine.config import Config
@@ -24,6 +24,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmdet_centernet.engine.config import add_run_hooks
+from mmdet_centernet.engine.hooks.progress_line_hook import duration
 from mmdet_centernet.engine.runner import build_runner, close_hooks
 from mmdet_centernet.errors import UserError
 
@@ -37,11 +38,18 @@ FIGURES = ('AP', *METRICS)
 COCO_LIMIT = 100
 # Steps of a run that are not timed: caches, workers and memory are filled in them.
 WARM_UP_STEPS = 3
+# Steps over which the loss on the console is averaged.
+LOSS_WINDOW = 20
+# Images that a trial evaluates.
+TRIAL_IMAGES = 2
 # Positions and lengths of a schedule, in epochs or iterations.
 SCHEDULE_KEYS = ('begin', 'end', 'T_max', 'milestones', 'step_size', 'total_iters')
 # Schedulers that these keys describe; others multiply at every step or restart.
 SCHEDULERS = ('ConstantLR', 'LinearLR', 'CosineAnnealingLR', 'MultiStepLR', 'StepLR', 'PolyLR',
               'QuadraticWarmupLR')
+# Hooks that count epochs, and their keys for iterations.
+HOOK_KEYS = {('EMAHook', 'begin_epoch'): 'begin_iter',
+             ('PipelineSwitchHook', 'switch_epoch'): 'switch_iter'}
 FOREVER = int(1e9)  # MMEngine's `end` of a schedule without one
 _RUNS = itertools.count()
 
@@ -246,7 +254,7 @@ def fit_to_steps(config: Config, steps: int) -> None:
     config.param_scheduler = [
         _stretched(scheduler, ratio, by_epoch, steps) for scheduler in schedulers]
     config.custom_hooks = [
-        _counting_steps(hook, ratio) for hook in config.get('custom_hooks') or []]
+        _counting_steps(hook, ratio, by_epoch) for hook in config.get('custom_hooks') or []]
     config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=steps, val_interval=steps)
     config.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
     config.log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
@@ -285,20 +293,29 @@ def _stretched(
     return scheduler
 
 
-def _counting_steps(hook: dict[str, Any], ratio: float) -> dict[str, Any]:
+def _counting_steps(hook: dict[str, Any], ratio: float, by_epoch: bool) -> dict[str, Any]:
     """Return a hook that counts steps where it counted epochs."""
     hook = dict(hook)
     name = str(hook['type']).rpartition('.')[2]
+    if not by_epoch:
+        for (hook_name, _), key in HOOK_KEYS.items():
+            if hook_name == name and hook.get(key):
+                hook[key] = round(hook[key] * ratio)
     for key in [key for key in hook if 'epoch' in key and not isinstance(hook[key], bool)]:
-        if name != 'EMAHook' or key != 'begin_epoch':
+        if (name, key) not in HOOK_KEYS or hook['type'] == 'mmdet.PipelineSwitchHook':
             raise UserError(f'custom_hooks has a {name} with {key}={hook[key]}, but the '
-                            'comparison counts steps: remove the hook')
-        hook['begin_iter'] = round(hook.pop(key) * ratio)
+                            'comparison counts steps: remove the hook, or use '
+                            'mmdet_centernet.PipelineSwitchHook')
+        hook[HOOK_KEYS[name, key]] = round(hook.pop(key) * ratio)
     return hook
 
 
 class RunRecorder(Hook):
-    """Hook that times the steps of a training, and keeps the results of its evaluation.
+    """Hook that times the steps of a training, shows its progress and keeps its results.
+
+    Args:
+        console (TextIO, optional): For a line from time to time.
+        pause (float): Minimum time between two lines, s.
 
     Attributes:
         step_times (list[float]): Seconds from the end of one step to the end of the next.
@@ -308,27 +325,36 @@ class RunRecorder(Hook):
 
     priority = 'VERY_LOW'
 
-    def __init__(self) -> None:
+    def __init__(self, console: TextIO | None = None, pause: float = 20.0) -> None:
         self.step_times: list[float] = []
         self.train_seconds = 0.0
         self.metrics: dict[str, float] = {}
-        self._began = self._last = 0.0
+        self._console = console
+        self._pause = pause
+        self._began = self._last = self._shown = 0.0
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
         """Start the clock at the first step."""
         if not self._began:
-            self._began = self._last = time.perf_counter()
+            self._began = self._last = self._shown = time.perf_counter()
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Stop the time of a step."""
+        """Stop the time of a step, and show how far the run is."""
         now = time.perf_counter()
         self.step_times.append(now - self._last)
         self._last = now
         self.train_seconds = now - self._began
+        done, total = runner.iter + 1, runner.max_iters
+        if self._console and (done == total or now - self._shown >= self._pause):
+            self._shown = now
+            left = self.train_seconds / done * (total - done)
+            loss = runner.message_hub.get_scalar('train/loss').mean(LOSS_WINDOW)
+            print(f'  step {done}/{total}, {duration(left)} left, loss {loss:.3f}',
+                  file=self._console, flush=True)
 
     def after_val_epoch(
         self, runner: Runner, metrics: dict[str, float] | None = None
@@ -343,45 +369,44 @@ class RunRecorder(Hook):
 
 
 def train(
-    config: Config, name: str, seed: int, work_dir: Path, debug: bool = False
+    config: Config, seed: int, work_dir: Path, debug: bool = False, quiet: bool = False
 ) -> RunRecorder:
     """Train and evaluate a config that fits data and steps.
 
     Args:
         config (Config): Is not changed.
-        name (str): Of the experiment, in the log.
         seed (int): Of all random numbers.
         work_dir (Path): For the log and the checkpoint.
-        debug (bool): Show the whole log on the console.
+        debug (bool): Show the whole log on the console, not only the progress.
+        quiet (bool): Show nothing.
     """
     config = copy.deepcopy(config)
     config.randomness = dict(config.get('randomness') or {}, seed=seed)
     config.work_dir = str(work_dir)
     # MMEngine keeps one logger and one visualizer of each name in a process.
-    name = f'{name}_{next(_RUNS)}'
-    config.experiment_name = name
+    name = config.experiment_name = f'run_{next(_RUNS)}'
     config.visualizer = dict(config.get('visualizer') or dict(type='mmdet.DetLocalVisualizer'),
                              name=name)
     config.launcher = 'none'
     config.resume = False
     add_run_hooks(config)
-    runner = build_runner(config, Namespace(debug=debug))
+    recorder = RunRecorder(None if quiet or debug else sys.stdout)
     if not debug:
-        for handler in runner.logger.handlers:
-            if type(handler) is logging.StreamHandler:
-                handler.setLevel(logging.ERROR)  # the file has everything
-    recorder = RunRecorder()
-    runner.register_hook(recorder)
-    try:
-        runner.train()
-    finally:
-        close_hooks(runner)
+        config.custom_hooks = [
+            hook for hook in config.custom_hooks if not hook['type'].endswith('ProgressLineHook')]
+    with contextlib.nullcontext() if debug else contextlib.redirect_stdout(io.StringIO()):
+        runner = build_runner(config, Namespace(debug=debug))
+        runner.register_hook(recorder)
+        try:
+            runner.train()
+        finally:
+            close_hooks(runner)
     del runner
     gc.collect()  # a runner and its hooks refer to each other
     return recorder
 
 
-def check(config: Config, name: str, work_dir: Path, steps: int, debug: bool = False) -> float:
+def check(config: Config, work_dir: Path, steps: int, debug: bool = False) -> float:
     """Train for a few steps and evaluate a few images, to find out whether a config can.
 
     Returns:
@@ -395,19 +420,17 @@ def check(config: Config, name: str, work_dir: Path, steps: int, debug: bool = F
     section = config.val_dataloader.dataset
     while 'dataset' in section:
         section = section.dataset
-    section.indices = 2
+    section.indices = TRIAL_IMAGES
     config.default_hooks.checkpoint = None
-    config.log_level = 'ERROR'
     # Not its schedule: a warm-up may be longer than these steps.
     config.param_scheduler = []
     config.custom_hooks = [
         hook for hook in config.custom_hooks if 'begin_iter' not in hook]
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            return train(config, name, 0, work_dir, debug).step_seconds
-    except Exception as error:
-        if isinstance(error, UserError):
-            raise
+        return train(config, 0, work_dir, debug, quiet=True).step_seconds
+    except UserError:
+        raise
+    except Exception as error:  # anything that a config can do wrong
         text = ' '.join(str(error).split())
         raise UserError(f'{type(error).__name__}: {text}') from error
 

@@ -167,8 +167,11 @@ def test_schedule_is_stretched():
             dict(type='LinearLR', by_epoch=False, begin=0, end=20),
             dict(type='CosineAnnealingLR', T_max=9, begin=1, end=10, convert_to_iter_based=True),
             dict(type='MultiStepLR', milestones=[5, 8])],
-        custom_hooks=[hook, dict(type='mmengine.EmptyCacheHook', after_epoch=True)]))
+        custom_hooks=[hook, dict(type='mmengine.EmptyCacheHook', after_epoch=True),
+                      dict(type='mmdet_centernet.PipelineSwitchHook', switch_epoch=8)]))
     fit_to_steps(config, 125)
+    assert config.custom_hooks[2].switch_iter == 100
+    assert 'switch_epoch' not in config.custom_hooks[2]
     warm_up, cosine, multi_step = config.param_scheduler
     assert (warm_up.begin, warm_up.end) == (0, 20)
     assert (cosine.begin, cosine.end, cosine.T_max) == (12, 125, 112)
@@ -179,9 +182,11 @@ def test_schedule_is_stretched():
     assert config.train_cfg.max_iters == config.train_cfg.val_interval == 125
     by_iteration = Config(dict(
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=1000), train_dataloader=dict(),
-        param_scheduler=dict(type='LinearLR', by_epoch=False, begin=0, end=100)))
+        param_scheduler=dict(type='LinearLR', by_epoch=False, begin=0, end=100),
+        custom_hooks=[dict(type='mmdet_centernet.PipelineSwitchHook', switch_iter=900)]))
     fit_to_steps(by_iteration, 500)
     assert by_iteration.param_scheduler[0].end == 50
+    assert by_iteration.custom_hooks[0].switch_iter == 450
 
 
 @pytest.mark.parametrize('changes, words', [
@@ -193,6 +198,8 @@ def test_schedule_is_stretched():
     (dict(train_cfg=dict(type='Loop')), 'neither max_epochs nor max_iters'),
     (dict(custom_hooks=[dict(type='mmdet_centernet.FreezeHook', epochs=5)]),
      'FreezeHook with epochs=5'),
+    (dict(custom_hooks=[dict(type='mmdet.PipelineSwitchHook', switch_epoch=5)]),
+     'use mmdet_centernet.PipelineSwitchHook'),
 ])
 def test_schedule_that_cannot_be_stretched(changes, words):
     config = Config(dict(

@@ -205,8 +205,9 @@ def prepare(args, names, data, limit):
     for number, (name, path) in enumerate(zip(names, args.configs)):
         print(f'trial {number + 1}/{len(names)}: {name}', flush=True)
         try:
-            trial[name] = check(configs[name], 'trial', folder / 'trials' / str(number),
-                                TIMED_STEPS if args.minutes else TRIAL_STEPS, args.debug)
+            trial[name] = check(
+                configs[name], folder / 'trials' / str(number),
+                TIMED_STEPS if args.minutes else TRIAL_STEPS, args.debug)
         except UserError as error:
             raise UserError(f'config {path} does not train on {data.name}: {error}') from error
         steps[name] = args.steps or max(1, round(args.minutes * 60 / trial[name]))
@@ -250,7 +251,7 @@ def main(argv=None):
                    images=count * configs[name].train_dataloader.batch_size)
         began = time.perf_counter()
         try:
-            recorder = train(configs[name], 'run', seed,
+            recorder = train(configs[name], seed,
                              folder / name.replace(os.sep, '_') / f'seed_{seed}', args.debug)
         except KeyboardInterrupt as stop:
             arguments = [each for each in sys.argv if each != '--resume']

@@ -172,6 +172,11 @@ def cut_boxes(results: dict[str, Any], drop: bool = True) -> None:
         keep = ((boxes.widths > 0) & (boxes.heights > 0)).numpy()
         for key in PER_OBJECT_KEYS:
             if key in results:
+                if len(results[key]) != len(keep):
+                    raise UserError(
+                        f'{results.get("img_path", "a sample")} has {len(keep)} boxes, but '
+                        f'{len(results[key])} rows of {key}: a transform before this one, such '
+                        'as mosaic, mixes boxes only; leave it out')
                 results[key] = results[key][keep]
 
 

@@ -1,13 +1,14 @@
-"""Hooks: checks that stop a run with an error message, the progress line, freezing."""
+"""Hooks: checks that stop a run with an error message, the progress line, freezing, pipelines."""
 from mmdet_centernet.engine.hooks.check_checkpoint_hook import CheckCheckpointHook
 from mmdet_centernet.engine.hooks.check_loss_hook import CheckLossHook
 from mmdet_centernet.engine.hooks.check_num_classes_hook import CheckNumClassesHook
 from mmdet_centernet.engine.hooks.class_counts_hook import ClassCountsHook
 from mmdet_centernet.engine.hooks.freeze_hook import FreezeHook
+from mmdet_centernet.engine.hooks.pipeline_switch_hook import PipelineSwitchHook
 from mmdet_centernet.engine.hooks.progress_line_hook import ProgressLineHook
 from mmdet_centernet.engine.hooks.skeleton_hook import SkeletonHook
 
 __all__ = [
     'CheckCheckpointHook', 'CheckLossHook', 'CheckNumClassesHook', 'ClassCountsHook',
-    'FreezeHook', 'ProgressLineHook', 'SkeletonHook'
+    'FreezeHook', 'PipelineSwitchHook', 'ProgressLineHook', 'SkeletonHook'
 ]
