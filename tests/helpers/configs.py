@@ -53,13 +53,13 @@ def known_types():
 def types_in(node, path=''):
     """Yield every ``type='...'`` below a node of a config, with its path.
 
-    Types of NMS are left out, because they are not classes.
+    Types of NMS and of gradient clipping are left out, because they are not classes.
     """
     if isinstance(node, dict):
         for key, value in node.items():
             if key == 'type' and isinstance(value, str):
                 yield path, value
-            elif key != 'nms':
+            elif key not in ('nms', 'clip_grad'):
                 yield from types_in(value, f'{path}.{key}' if path else key)
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):

@@ -1,10 +1,12 @@
 """The pipelines of configs/_base_/datasets/plus*.py: images, boxes, labels and flags agree."""
 import random
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.configs import wrong_types
 from mmcv.transforms import Compose
 from mmdet.structures.bbox import HorizontalBoxes
 from mmengine import Config
@@ -137,6 +139,21 @@ def test_mosaic_of_more_than_boxes_is_an_error():
     with pytest.raises(UserError, match='rows of gt_attributes: a transform before this one'):
         for _ in range(8):
             crop(mosaic(dict(sample(rng), gt_attributes=np.zeros((5, 1)))))
+
+
+def test_the_example_of_the_docs_loads(tmp_path):
+    page = (BASES.parents[2] / 'docs/training.md').read_text()
+    block, = (each for each in re.findall(r'```python\n(.*?)```', page, re.S)
+              if 'last_pipeline' in each)
+    path = tmp_path / 'example.py'
+    path.write_text(block.replace("'./_base_", f"'{BASES.parent}"))
+    config = Config.fromfile(path)
+    ema, switch = config.custom_hooks
+    assert ema.type == 'mmengine.EMAHook'
+    assert switch.switch_pipeline == config.last_pipeline
+    assert switch.switch_epoch < config.train_cfg.max_epochs
+    assert config.train_dataloader.dataset.pipeline == config.train_pipeline
+    assert list(wrong_types(config.to_dict())) == []
 
 
 def test_both_pipelines_test_alike_and_end_alike():

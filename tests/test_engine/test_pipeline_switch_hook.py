@@ -41,7 +41,7 @@ class Recorder(BaseModel):
 
 
 def run(tmp_path, hook, train_cfg, workers, wrap=lambda dataset: dataset, resume=None,
-        sampler='DefaultSampler'):
+        sampler='DefaultSampler', log_level='ERROR'):
     """Train on marks; return those that the model saw."""
     runner = Runner(
         Recorder(), str(tmp_path), experiment_name=f'{tmp_path.name}{resume}',
@@ -50,7 +50,7 @@ def run(tmp_path, hook, train_cfg, workers, wrap=lambda dataset: dataset, resume
             sampler=dict(type=sampler, shuffle=True),
             collate_fn=pseudo_collate, dataset=wrap(Numbers(pipeline=[Mark('first')]))),
         train_cfg=train_cfg, custom_hooks=[hook], load_from=resume, resume=resume is not None,
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)), log_level='ERROR',
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)), log_level=log_level,
         default_hooks=dict(checkpoint=dict(
             type='CheckpointHook', interval=1 if train_cfg.get('by_epoch') else 3,
             by_epoch=bool(train_cfg.get('by_epoch')))),
@@ -103,6 +103,16 @@ def test_resumed_after_the_iteration_of_the_switch(tmp_path):
     names, _ = run(tmp_path, hook, ITERATIONS, 0, sampler='InfiniteSampler',
                    resume=str(tmp_path / 'iter_6.pth'))
     assert names == 2 * ['last']
+
+
+@pytest.mark.parametrize('options, train_cfg, sampler', [
+    (dict(switch_epoch=4), EPOCHS, 'DefaultSampler'),
+    (dict(switch_iter=8), ITERATIONS, 'InfiniteSampler')])
+def test_switch_that_never_comes_is_logged(tmp_path, options, train_cfg, sampler, capsys):
+    hook = PipelineSwitchHook([Mark('last')], **options)
+    names, _ = run(tmp_path, hook, train_cfg, 0, log_level='WARNING', sampler=sampler)
+    assert names == 8 * ['first']
+    assert 'which is never' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('options, words', [

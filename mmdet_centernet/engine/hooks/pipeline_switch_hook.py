@@ -71,6 +71,12 @@ class PipelineSwitchHook(Hook):
                 raise UserError(f'PipelineSwitchHook finds no pipeline in a '
                                 f'{type(dataset).__name__}: remove the hook from custom_hooks')
         self._pipeline = Compose(self.switch_pipeline)
+        switch, end = (self.switch_epoch, runner.max_epochs) if self.switch_iter is None else (
+            self.switch_iter, runner.max_iters)
+        if switch is not None and switch >= end:
+            runner.logger.warning(
+                f'PipelineSwitchHook switches the pipeline after {switch} of {end} '
+                f'{"epochs" if self.switch_iter is None else "iterations"}, which is never')
         if self.switch_iter is not None and runner.iter >= self.switch_iter:
             self._switch(runner)
 
@@ -83,7 +89,7 @@ class PipelineSwitchHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Switch after the last iteration with the first pipeline."""
-        if self.switch_iter is not None and runner.iter + 1 >= self.switch_iter:
+        if self.switch_iter is not None and self.switch_iter <= runner.iter + 1 < runner.max_iters:
             self._switch(runner)
 
     def _switch(self, runner: Runner) -> None:
