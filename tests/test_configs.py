@@ -15,7 +15,7 @@ from mmdet_centernet.engine.config import RUN_HOOKS
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.inference.overrides import apply_test_options
 from mmdet_centernet.inference.tta import SCALES
-from mmdet_centernet.models.properties import Keypoints
+from mmdet_centernet.models.properties import LTRB, Keypoints
 from mmdet_centernet.models.test_time_augs.centernet_tta import SOFT_NMS
 
 PROMISED = {
@@ -37,7 +37,8 @@ PROMISED = {
     'centernet_mono3d_dla34_70e_kitti', 'centernet_mono3d_lite0_70e_kitti',
     'centernet_mono3d_lite0_road_scenes', 'official/ddd_3dop', 'official/ddd_sub',
     *(f'plus/centernet_mono3d_plus_{name}' for name in (
-        'dla34_kitti', 'lite0_kitti', 'lite0_road_scenes'))}
+        'dla34_kitti', 'lite0_kitti', 'lite0_road_scenes')),
+    *(f'plus/centernet_plus_{net}_coco' for net in ('dla34', 'lite0', 'r18', 'r50'))}
 MIXED = CONFIGS / 'centernet_lite0_mixed.py'  # composed: some classes have keypoints
 POSE = [path for path in FINAL if 'pose' in path.stem or path == MIXED]
 MONO3D = [path for path in FINAL if 'mono3d' in path.stem or 'ddd' in path.stem]
@@ -93,7 +94,8 @@ def test_model_builds(path):
               if each.type == 'mmdet_centernet.Keypoints'}
     if path in POSE and path != MIXED:
         counts = dict(keypoint=model.bbox_head.find_property(Keypoints).num_keypoints)
-    channels = dict(heatmap=model.bbox_head.num_classes, wh=2, offset=2, **{
+    boxes = dict(ltrb=4) if model.bbox_head.find_property(LTRB) else dict(wh=2, offset=2)
+    channels = dict(boxes, heatmap=model.bbox_head.num_classes, **{
         f'attribute_{each.name}': each.get('num_classes', 1) for each in properties
         if each.type == 'mmdet_centernet.Attribute'})
     for name, count in counts.items():

@@ -33,7 +33,8 @@ SLOW = {
     'official/multi_pose_dla_1x',
     'official/multi_pose_dla_3x', 'official/multi_pose_hg_1x', 'official/multi_pose_hg_3x',
     'centernet_mono3d_dla34_70e_kitti', 'centernet_mono3d_lite0_70e_kitti', 'official/ddd_sub',
-    'plus/centernet_mono3d_plus_dla34_kitti', 'plus/centernet_mono3d_plus_lite0_kitti'}
+    'plus/centernet_mono3d_plus_dla34_kitti', 'plus/centernet_mono3d_plus_lite0_kitti',
+    'plus/centernet_plus_dla34_coco', 'plus/centernet_plus_r50_coco'}
 
 
 def write_images(folder, names):
