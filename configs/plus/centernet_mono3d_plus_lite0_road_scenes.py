@@ -2,8 +2,10 @@
 # and optimizer are those of centernet_mono3d_lite0_road_scenes.py, to compare with. From MonoDLE:
 # peak at the projected 3D center, depth with uncertainty, 12 orientation bins, dimension-aware
 # loss. From MonoFlex: peaks of truncated objects at the border. From MonoCon: corners as an
-# auxiliary task. The focal length is that of the drawn cameras (0.76 times the width), which vary
-# by up to 4 %.
+# auxiliary task. This package's: all pictures are taken as one camera sees them, because those
+# drawn vary in focal length and horizon. Measured together, with one seed: the mean of the three
+# classes' moderate BEV AP (40 points) rose from 0.264 to 0.396, that of cars from 0.518 to 0.651;
+# docs/mono3d.md has what was tried.
 _base_ = [
     '../_base_/models/centernet_mono3d_lite0_dlaup.py',
     '../_base_/datasets/road_scenes.py',
@@ -18,7 +20,6 @@ model = dict(
         normalizer='objects',
         coder=dict(peak='center_3d', outside='border'),
         depth_uncertainty=True,
-        depth_focal=292,  # px of the input
         orientation_bins=12,
         aux_corners=True,
         loss_depth=dict(type='mmdet_centernet.LaplaceLoss', loss_weight=0.2),

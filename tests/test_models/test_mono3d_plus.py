@@ -452,11 +452,14 @@ def test_commands_of_the_page_switch_one_option_off():
     lines = re.findall(r'work_dirs/no_(\w+) --cfg-options (.*)', page)
     assert len(lines) >= 6
     names = dict(re.findall(r'(HEAD|FIT|VIEW)=(\S+)', page))
+    names['NO_VIEW'] = re.search('NO_VIEW="(.*)"', page)[1]
     seen = [config.to_dict()]
     parser = argparse.ArgumentParser()
     cli.add_config_options(parser)
     for name, options in lines:
-        words = re.sub(r'\$(\w+)', lambda match: names[match[1]], options).split()
+        while '$' in options:
+            options = re.sub(r'\$(\w+)', lambda match: names[match[1]], options)
+        words = options.split()
         changed = copy.deepcopy(config)
         changed.merge_from_dict(parser.parse_args(['--cfg-options', *words]).cfg_options)
         assert changed.to_dict() not in seen, name
