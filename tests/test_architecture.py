@@ -41,7 +41,7 @@ MAY_IMPORT_WITHIN = {
         'backbones': {'layers'},
         'necks': {'layers'},
         'dense_heads': {'layers', 'losses', 'properties'},
-        'detectors': {'data_preprocessors'},
+        'detectors': {'data_preprocessors', 'dense_heads', 'losses', 'properties'},
         'test_time_augs': {'dense_heads', 'layers'},
     },
 }

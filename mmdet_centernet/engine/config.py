@@ -10,9 +10,9 @@ from mmengine.config import Config
 from mmdet_centernet.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# The hooks that check a run and show its progress.
-RUN_HOOKS = ('CheckNumClassesHook', 'SkeletonHook', 'ClassCountsHook', 'CheckCheckpointHook',
-             'CheckLossHook', 'ProgressLineHook')
+# The hooks that prepare and check a run and show its progress.
+RUN_HOOKS = ('CheckNumClassesHook', 'SkeletonHook', 'ClassCountsHook', 'DistillationHook',
+             'CheckCheckpointHook', 'CheckLossHook', 'ProgressLineHook')
 
 
 def load_config(

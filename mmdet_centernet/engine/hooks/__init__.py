@@ -1,8 +1,11 @@
-"""Hooks: checks that stop a run with an error message, the progress line, freezing, pipelines."""
+"""Hooks: checks that stop a run with an error message, the progress line, freezing, pipelines,
+teachers.
+"""
 from mmdet_centernet.engine.hooks.check_checkpoint_hook import CheckCheckpointHook
 from mmdet_centernet.engine.hooks.check_loss_hook import CheckLossHook
 from mmdet_centernet.engine.hooks.check_num_classes_hook import CheckNumClassesHook
 from mmdet_centernet.engine.hooks.class_counts_hook import ClassCountsHook
+from mmdet_centernet.engine.hooks.distillation_hook import DistillationHook
 from mmdet_centernet.engine.hooks.freeze_hook import FreezeHook
 from mmdet_centernet.engine.hooks.gradient_checkpoint_hook import GradientCheckpointHook
 from mmdet_centernet.engine.hooks.pipeline_switch_hook import PipelineSwitchHook
@@ -11,6 +14,6 @@ from mmdet_centernet.engine.hooks.skeleton_hook import SkeletonHook
 
 __all__ = [
     'CheckCheckpointHook', 'CheckLossHook', 'CheckNumClassesHook', 'ClassCountsHook',
-    'FreezeHook', 'GradientCheckpointHook', 'PipelineSwitchHook', 'ProgressLineHook',
-    'SkeletonHook'
+    'DistillationHook', 'FreezeHook', 'GradientCheckpointHook', 'PipelineSwitchHook',
+    'ProgressLineHook', 'SkeletonHook'
 ]

@@ -22,7 +22,8 @@ class SkeletonHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check the training data, which must have keypoints if the model is trained on any."""
-        fit_skeleton(runner.model, runner.train_dataloader.dataset, 'train_dataloader')
+        if getattr(unwrap(runner.model), 'with_labels', True):
+            fit_skeleton(runner.model, runner.train_dataloader.dataset, 'train_dataloader')
 
     def before_val(self, runner: Runner) -> None:
         """Check the validation data."""

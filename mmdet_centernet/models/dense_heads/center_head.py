@@ -116,7 +116,8 @@ class CenterHead(BaseDenseHead):
         self.branches: dict[str, Branch] = {}
         self.joint_losses: dict[str, JointLoss] = {}
         self.branches['heatmap'] = heatmap_branch(
-            num_classes, loss_center_heatmap, loss_name='center_heatmap', official_name='hm')
+            num_classes, loss_center_heatmap, loss_name='center_heatmap', class_channels=1,
+            official_name='hm')
         for index, each in enumerate(self.properties):
             each.use_properties(self.properties[:index])
             for name, branch in each.branches.items():

@@ -32,14 +32,19 @@ class CenterNet(SingleStageDetector):
     def loss(
         self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]
     ) -> dict[str, Tensor]:
-        """Compute the losses of a batch.
+        """Compute the losses of a batch; see :meth:`check_samples` for errors."""
+        self.check_samples(batch_data_samples)
+        return super().loss(batch_inputs, batch_data_samples)
+
+    @staticmethod
+    def check_samples(batch_data_samples: list[DetDataSample]) -> None:
+        """Check that the data preprocessor applied the color matrices of samples.
 
         Raises:
-            UserError: if the data preprocessor did not apply the color matrices of samples.
+            UserError: if it did not.
         """
         if any(COLOR_MATRIX in sample for sample in batch_data_samples):
             raise UserError(
                 'ColorJitterPCA(on_device=True) leaves the colors to the data preprocessor, but '
                 'that of the model does not change them: set model.data_preprocessor.type to '
                 'mmdet_centernet.CenterNetDataPreprocessor')
-        return super().loss(batch_inputs, batch_data_samples)

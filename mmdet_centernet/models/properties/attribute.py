@@ -44,6 +44,8 @@ class Attribute(Property):
             or a standard deviation that is not positive.
     """
 
+    conventions = ('kind', 'mean', 'std')
+
     def __init__(
         self,
         name: str,

@@ -81,7 +81,7 @@ class Box(Property):
             self.branches['wh'] = Branch(
                 2 * num_classes if per_class else 2,
                 None if loss_bbox else loss_wh or dict(L1, loss_weight=0.1),
-                flip=flip_map, official_name='wh')
+                flip=flip_map, class_channels=2 if per_class else None, official_name='wh')
         if with_offset:
             self.branches['offset'] = Branch(2, loss_offset or L1, official_name='reg')
         if loss_bbox:

@@ -45,6 +45,9 @@ class Branch:
         learn_scale (bool): multiply the outputs by a number that is learned, 1 at first.
         training_only (bool): predictions do not need the branch. It is computed in training
             alone and not exported; its weights stay in checkpoints.
+        peaks (str): name of the heatmap at whose peaks a regression is read.
+        class_channels (int, optional): channels of each class, those of class 0 first. None: all
+            classes share the channels.
         official_name (str, optional): name of the branch in checkpoints of the original
             implementation, if it has the branch.
     """
@@ -60,6 +63,8 @@ class Branch:
     init_bias: float = 0.0
     learn_scale: bool = False
     training_only: bool = False
+    peaks: str = 'heatmap'
+    class_channels: int | None = None
     official_name: str | None = None
 
 

@@ -51,6 +51,7 @@ class Depth(Property):
     """
 
     needs = dict(bboxes_3d=BOXES_3D_SOURCE)
+    conventions = ('focal',)
 
     def __init__(
         self,

@@ -110,7 +110,8 @@ class Keypoints(Property):
             self.branches[self.heatmap] = heatmap_branch(
                 num_keypoints, loss_heatmap, self._flip_heatmap, official_name='hm_hp')
         if with_heatmap and with_offset:
-            self.branches[self.offset] = Branch(2, loss_offset or L1, official_name='hp_offset')
+            self.branches[self.offset] = Branch(
+                2, loss_offset or L1, peaks=self.heatmap, official_name='hp_offset')
 
     def use_dataset(self, metainfo: Config) -> None:
         """Look up the labels of ``classes``, and take the flip pairs of their skeleton.

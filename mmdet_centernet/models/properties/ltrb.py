@@ -55,6 +55,7 @@ class LTRB(Property):
     """
 
     needs = dict(bboxes='load them with mmdet.LoadAnnotations(with_bbox=True)')
+    conventions = ('base',)
 
     def __init__(
         self,

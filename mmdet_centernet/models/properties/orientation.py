@@ -44,6 +44,7 @@ class Orientation(Property):
     """
 
     needs = dict(alpha=BOXES_3D_SOURCE)
+    conventions = ('num_bins',)
 
     def __init__(
         self, loss_orientation: Config | None = None, num_bins: int | None = None

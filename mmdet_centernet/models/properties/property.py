@@ -32,6 +32,8 @@ class Property:
             pixels. They are mapped to the original image, also by exported models.
         replaces (tuple[str, ...]): fields of earlier properties that its own contain; they are
             left out of the results.
+        conventions (tuple[str, ...]): attributes that say what its outputs mean, such as the point
+            that distances start from. A teacher must agree with its student in them.
         task (str, optional): task of a model that has it, if not ``'detection'``.
     """
 
@@ -39,6 +41,7 @@ class Property:
     image_inputs: dict[str, str] = {}
     points: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
+    conventions: tuple[str, ...] = ()
     task: str | None = None
 
     def __init__(self) -> None:
