@@ -348,7 +348,7 @@ def test_without_labels_every_class_needs_a_teacher(two):
 
 
 @pytest.mark.parametrize(('mine', 'theirs', 'words'), [
-    (dict(type='LTRB'), dict(type='LTRB', base='corner'), "LTRB.base = 0.0, but the student 0.5"),
+    (dict(type='LTRB'), dict(type='LTRB', base='corner'), 'LTRB.base = 0.0, but the student 0.5'),
     (dict(type='Depth', focal=700), dict(type='Depth'), 'Depth.focal = None, but the student 700'),
     (dict(type='Orientation'), dict(type='Orientation', num_bins=4), 'Orientation.num_bins = 4'),
     (dict(type='Attribute', name='age', kind='number'),

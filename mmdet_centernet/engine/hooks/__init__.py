@@ -1,6 +1,4 @@
-"""Hooks: checks that stop a run with an error message, the progress line, freezing, pipelines,
-teachers.
-"""
+"""Hooks: checks that stop a run, the progress line, freezing, pipelines, teachers."""
 from mmdet_centernet.engine.hooks.check_checkpoint_hook import CheckCheckpointHook
 from mmdet_centernet.engine.hooks.check_loss_hook import CheckLossHook
 from mmdet_centernet.engine.hooks.check_num_classes_hook import CheckNumClassesHook

@@ -64,4 +64,4 @@ def load_teacher(config: Config, checkpoint: str) -> tuple[CenterNet, Sequence[s
     meta = load_weights(detector, checkpoint)
     head = getattr(detector, 'bbox_head', None)
     found = dataset_meta(meta, config, head.num_classes) if isinstance(head, CenterHead) else None
-    return detector, found and found['classes']
+    return detector, found['classes'] if found else None

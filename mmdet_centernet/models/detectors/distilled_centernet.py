@@ -138,8 +138,8 @@ class DistilledCenterNet(CenterNet):
         taught = {student for each in self._teachers for student, _ in each.pairs}
         ignorant = sorted(set(range(self.bbox_head.num_classes)) - taught)
         if ignorant and not self.with_labels:
-            name = classes[ignorant[0]] if classes else ignorant[0]
-            raise UserError(f"no teacher teaches the class '{name}', and with_labels=False: add "
+            missing = f"'{classes[ignorant[0]]}'" if classes else f'with the label {ignorant[0]}'
+            raise UserError(f'no teacher teaches the class {missing}, and with_labels=False: add '
                             'a teacher that knows it, or train with labels')
 
     @staticmethod
@@ -243,7 +243,7 @@ class DistilledCenterNet(CenterNet):
         """
         terms = [term for each in self._teachers
                  for term in each.compare(outputs, self.bbox_head.branches, batch_inputs)]
-        divisors = reduce_mean(torch.stack([term.count for term in terms]))
+        divisors = reduce_mean(torch.stack([term.divisor for term in terms]))
         divisors = divisors.clamp(min=1 / get_world_size())
         losses: Fields = {}
         for term, divisor in zip(terms, divisors, strict=True):
@@ -258,12 +258,12 @@ class Term(NamedTuple):
     Attributes:
         name (str): branch.
         total (Tensor): weighted sum over the batch and all stacks.
-        count (Tensor): what it is divided by.
+        divisor (Tensor): what it is divided by, on this process.
     """
 
     name: str
     total: Tensor
-    count: Tensor
+    divisor: Tensor
 
 
 class Teacher(nn.Module):
@@ -339,7 +339,7 @@ class Teacher(nn.Module):
             mine = [_of_classes(each[name], branch, self.mine) for each in outputs]
             if branch.kind == 'heatmap':
                 errors = [squared_error(each, probabilities[name]) for each in mine]
-                count = peaks[name].sum()
+                divisor = peaks[name].sum()
             else:
                 mask = peaks[branch.peaks].amax(dim=1)
                 if branch.class_channels is not None:
@@ -349,8 +349,8 @@ class Teacher(nn.Module):
                         each.unflatten(1, (-1, branch.class_channels)).flatten(0, 1)
                         for each in (other, *mine))
                 errors = [masked_l1(each, branch, other, record, mask) for each in mine]
-                count = mask.sum()
-            terms.append(Term(name, weight * torch.stack(errors).sum(), count))
+                divisor = mask.sum()
+            terms.append(Term(name, weight * torch.stack(errors).sum(), divisor))
         return terms
 
 
