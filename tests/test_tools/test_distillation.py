@@ -1,8 +1,10 @@
 """Distillation by tools/train.py: checkpoints, resuming, no labels, errors."""
 import json
+import re
 
 import pytest
 import torch
+from helpers.configs import CONFIGS
 from mmengine.registry import MODELS, DefaultScope
 from tiny_project import CLASSES, write_config
 
@@ -120,3 +122,24 @@ def test_teachers_that_do_not_fit_end_before_the_first_step(
     assert len(errors) == 1 and words in errors[0]
     assert 'iteration' not in captured.out
     assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+def test_configs_of_the_page(tmp_path):
+    """They load and build; types, keys and files in them exist."""
+    page = (CONFIGS.parent / 'docs/distillation.md').read_text()
+    blocks = re.findall(r'```python\n(.*?)```', page, re.S)
+    for block in blocks:
+        name = re.match(r'# (\w+\.py)\n', block)
+        base = '' if '_base_' in block else "_base_ = 'configs/centernet_lite0_tree_crowns.py'\n"
+        path = tmp_path / (name[1] if name else 'other.py')
+        path.write_text((base + block).replace("_base_ = 'configs", f"_base_ = '{CONFIGS}"))
+        config = load_config(path)
+        assert all((CONFIGS.parent / each.config).is_file() for each in config.model.teachers
+                   if each.config.startswith('configs/'))
+        config.model.backbone.init_cfg = None
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            model = MODELS.build(config.model)
+        assert model.with_labels == ('with_labels=False' not in block)
+    dataset = load_config(tmp_path / 'unlabeled.py').train_dataloader.dataset.dataset
+    assert dataset.ann_file == 'annotations/images.json'
+    assert all('Annotations' not in each.type for each in dataset.pipeline)
