@@ -54,6 +54,9 @@ EXTRAS = {
     'lint': read_requirements('lint'),
 }
 
+# Not part of `all`: pip may choose a torchvision for it that does not fit a CPU build of torch.
+TIMM = {'timm': read_requirements('timm')}
+
 setup(
     name='mmdet-centernet',
     version=read_version(),
@@ -76,6 +79,6 @@ setup(
     package_data={PACKAGE: ['py.typed']},
     python_requires='>=3.10,<3.14',
     install_requires=read_requirements('runtime'),
-    extras_require={**EXTRAS, 'all': sorted(sum(EXTRAS.values(), []))},
+    extras_require={**EXTRAS, **TIMM, 'all': sorted(sum(EXTRAS.values(), []))},
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False)

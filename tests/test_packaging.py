@@ -90,7 +90,7 @@ def test_tested_versions_are_in_the_stated_ranges():
     for pin in requirements_of('tested'):
         assert str(pin.specifier).startswith('=='), f'{pin} pins nothing'
         tested.setdefault(pin.name, []).append(str(pin.specifier)[2:])
-    for name in ('runtime', 'mminstall', 'demo', 'deploy', 'tests', 'lint'):
+    for name in ('runtime', 'mminstall', 'demo', 'deploy', 'tests', 'lint', 'timm'):
         for requirement in requirements_of(name):
             for version in tested[requirement.name]:
                 assert requirement.specifier.contains(version), f'{requirement}: {version}'

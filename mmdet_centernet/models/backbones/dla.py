@@ -6,6 +6,9 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmdet_centernet.errors import UserError
+from mmdet_centernet.models.layers.checkpointing import checkpointed
+from mmdet_centernet.models.layers.freezing import freeze, keep_in_eval_mode
 from mmdet_centernet.registry import MODELS
 
 
@@ -174,21 +177,31 @@ class DLA(BaseModule):
         variant (str): ``'dla34'``, ``'dla46_c'``, ``'dla60'``, ``'dla102'`` or ``'dla169'``.
         out_strides (Sequence[int]): strides of the features to return, from 2 to 32. Odd sizes
             round up.
+        frozen_stages (int): the stem, up to stride 2, and this number of the stages of the
+            strides 4, 8, 16 and 32 keep their weights and batch norm statistics and need no
+            backward pass; -1 freezes nothing.
+        norm_eval (bool): keep all batch norms in eval mode while training.
+        with_cp (bool): compute the intermediate results of each stage again in the backward
+            pass instead of keeping them, which saves memory and costs time.
         init_cfg (dict, optional): mmengine initialization, for instance
             ``dict(type='Pretrained', checkpoint='pretrained://dla34')``; by default
             convolutions are initialized as proposed by He et al. (arXiv:1502.01852).
 
     Attributes:
         out_channels (list[int]): channels of the returned features.
+        out_strides (list[int]): their strides in input pixels.
 
     Raises:
-        ValueError: for an unknown variant or stride.
+        ValueError: for an unknown variant or stride, or for frozen stages that do not exist.
     """
 
     def __init__(
         self,
         variant: str = 'dla34',
         out_strides: Sequence[int] = (4, 8, 16, 32),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg or dict(type='Kaiming', layer='Conv2d'))
@@ -202,6 +215,7 @@ class DLA(BaseModule):
                 f'out_strides = {out_strides} must be a choice of {tuple(level_of_stride)}.')
         self._out_levels = [level_of_stride[stride] for stride in out_strides]
         self.out_channels = [channels[level] for level in self._out_levels]
+        self.out_strides = list(out_strides)
         self.base_layer = self._make_convs(3, channels[0], kernel=7)
         self.level0 = self._make_convs(channels[0], channels[0], depth=depths[0])
         self.level1 = self._make_convs(channels[0], channels[1], depth=depths[1], stride=2)
@@ -209,6 +223,15 @@ class DLA(BaseModule):
             self.add_module(f'level{level}', Tree(
                 depths[level], block, channels[level - 1], channels[level], stride=2,
                 level_root=level > 2, residual_root=residual_root))
+        stages = max(self._out_levels) - 1
+        if not -1 <= frozen_stages <= stages:
+            raise UserError(f'frozen_stages = {frozen_stages} must lie in [-1, {stages}].')
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+        self._frozen: list[nn.Module] = []
+        if frozen_stages >= 0:
+            self._frozen = [self.base_layer, *self._levels()[:frozen_stages + 2]]
+            freeze(self._frozen)
         self.register_load_state_dict_pre_hook(self._drop_unused)
 
     @staticmethod
@@ -239,11 +262,22 @@ class DLA(BaseModule):
                     '.project.' in name or not hasattr(module, level)):
                 del state_dict[key]
 
+    def _levels(self) -> list[nn.Module]:
+        """Return the levels, the finest first; level n works at stride 2^n."""
+        return [self.get_submodule(f'level{number}')
+                for number in range(max(self._out_levels) + 1)]
+
+    def train(self, mode: bool = True) -> 'DLA':
+        """Set the mode; frozen modules, and batch norms if ``norm_eval``, stay in eval mode."""
+        super().train(mode)
+        if mode:
+            keep_in_eval_mode(self, self._frozen, self.norm_eval)
+        return self
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the features of images [B, 3, H, W], one map per stride of ``out_strides``."""
-        x = self.base_layer(x)
         features = []
-        for level in range(max(self._out_levels) + 1):
-            x = getattr(self, f'level{level}')(x)
+        for layer in (self.base_layer, *self._levels()):
+            x = checkpointed(layer, x) if self.with_cp else layer(x)
             features.append(x)
-        return tuple(features[level] for level in self._out_levels)
+        return tuple(features[level + 1] for level in self._out_levels)

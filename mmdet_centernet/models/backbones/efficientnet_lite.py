@@ -6,8 +6,9 @@ from typing import Any
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmdet_centernet.models.layers.checkpointing import checkpointed
+from mmdet_centernet.models.layers.freezing import freeze, keep_in_eval_mode
 from mmdet_centernet.registry import MODELS
 
 # Width and depth multipliers of each variant.
@@ -104,11 +105,14 @@ class EfficientNetLite(BaseModule):
             works at stride 2, stage 2 at stride 4; together they take more than half of a
             training step.
         norm_eval (bool): keep all batch norms in eval mode while training.
+        with_cp (bool): compute the blocks' intermediate results again in the backward pass
+            instead of keeping them, which saves memory and costs time.
         init_cfg (dict, optional): mmengine initialization, for instance
             ``dict(type='Pretrained', checkpoint='pretrained://efficientnet_lite0')``.
 
     Attributes:
         out_channels (list[int]): channels of the returned features.
+        out_strides (list[int]): their strides in input pixels.
 
     Raises:
         ValueError: for an unknown variant or stride.
@@ -120,6 +124,7 @@ class EfficientNetLite(BaseModule):
         out_strides: Sequence[int] = (4, 8, 16, 32),
         frozen_stages: int = -1,
         norm_eval: bool = False,
+        with_cp: bool = False,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -133,6 +138,7 @@ class EfficientNetLite(BaseModule):
             raise ValueError(f'frozen_stages = {frozen_stages} must lie in [-1, {len(STAGES)}].')
         width, depth = VARIANTS[variant]
         self.norm_eval = norm_eval
+        self.with_cp = with_cp
         self._conv_stem = SameConv2d(3, STEM_CHANNELS, 3, 2, bias=False)
         self._bn0 = _batch_norm(STEM_CHANNELS)
         blocks: list[MBConv] = []
@@ -157,11 +163,11 @@ class EfficientNetLite(BaseModule):
         self._blocks = nn.ModuleList(blocks)
         self._out_blocks = [last_of_stride[stride] for stride in out_strides]
         self.out_channels = [channels_of_stride[stride] for stride in out_strides]
+        self.out_strides = list(out_strides)
         self._frozen: list[nn.Module] = []
         if frozen_stages >= 0:
             self._frozen = [self._conv_stem, self._bn0, *blocks[:frozen_blocks]]
-            for module in self._frozen:
-                module.requires_grad_(False)
+            freeze(self._frozen)
         self.register_load_state_dict_pre_hook(self._drop_classifier)
 
     @staticmethod
@@ -185,12 +191,7 @@ class EfficientNetLite(BaseModule):
         """Set the mode; frozen modules, and batch norms if ``norm_eval``, stay in eval mode."""
         super().train(mode)
         if mode:
-            for module in self._frozen:
-                module.eval()
-            if self.norm_eval:
-                for module in self.modules():
-                    if isinstance(module, _BatchNorm):
-                        module.eval()
+            keep_in_eval_mode(self, self._frozen, self.norm_eval)
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -198,7 +199,7 @@ class EfficientNetLite(BaseModule):
         x = F.relu6(self._bn0(self._conv_stem(x)), inplace=True)
         features = {}
         for number, block in enumerate(self._blocks):
-            x = block(x)
+            x = checkpointed(block, x) if self.with_cp else block(x)
             if number in self._out_blocks:
                 features[number] = x
             if number == max(self._out_blocks):

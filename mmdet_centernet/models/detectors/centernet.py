@@ -1,12 +1,60 @@
 """CenterNet, the detector."""
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from mmdet.models.detectors.single_stage import SingleStageDetector
+from mmdet.registry import MODELS as MMDET_MODELS
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.data_preprocessors.centernet_data_preprocessor import COLOR_MATRIX
 from mmdet_centernet.registry import MODELS
+
+# Side of the image that a backbone without `out_channels` is measured with, px. Hourglass networks
+# need multiples of 128.
+_PROBE = 128
+
+
+def describe_backbone(config: Mapping[str, Any]) -> tuple[list[int], list[int]]:
+    """Return the channels and the strides of a backbone's features.
+
+    The backbone is built, without its pretrained weights, and, unless it names them itself as
+    ``out_channels`` and ``out_strides``, measured with one image. The state of the random number
+    generator does not change.
+
+    Args:
+        config (Mapping): ``model.backbone`` of a config.
+
+    Raises:
+        UserError: if the backbone cannot compute features of an image.
+    """
+    with torch.random.fork_rng(devices=()):
+        backbone = MMDET_MODELS.build(dict(config))
+    channels, strides = (
+        getattr(backbone, name, None) for name in ('out_channels', 'out_strides'))
+    if isinstance(channels, list) and isinstance(strides, list):
+        return channels, strides
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=()):
+            features = backbone.eval()(torch.zeros(1, 3, _PROBE, _PROBE))
+        return [x.shape[1] for x in features], [_PROBE // x.shape[3] for x in features]
+    except Exception as error:
+        raise UserError(
+            f'channels and strides of the backbone {config["type"]} cannot be read ({error}): '
+            'set in_channels, and in_strides if it has them, of the neck') from error
+
+
+def _complete_neck(neck: dict[str, Any], backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a neck with the backbone's numbers for those that are None."""
+    unknown = [name for name in ('in_channels', 'in_strides')
+               if name in neck and neck[name] is None]
+    if not unknown:
+        return neck
+    channels, strides = describe_backbone(backbone)
+    values = dict(in_channels=channels, in_strides=strides)
+    return dict(neck, **{name: values[name] for name in unknown})
 
 
 @MODELS.register_module()
@@ -17,9 +65,23 @@ class CenterNet(SingleStageDetector):
     dict that maps branch names to logits and raw regressions.
 
     Args:
-        backbone, neck, bbox_head, train_cfg, test_cfg, data_preprocessor, init_cfg: as in
-            ``mmdet.SingleStageDetector``.
+        backbone (dict): config of the backbone.
+        neck (dict, optional): config of the neck. Its ``in_channels`` and ``in_strides`` may be
+            None: they are read from the backbone.
+        **kwargs: ``bbox_head``, ``train_cfg``, ``test_cfg``, ``data_preprocessor`` and
+            ``init_cfg``, as in ``mmdet.SingleStageDetector``.
     """
+
+    def __init__(
+        self,
+        backbone: dict[str, Any],
+        neck: dict[str, Any] | None = None,
+        bbox_head: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if neck is not None:
+            neck = _complete_neck(neck, backbone)
+        super().__init__(backbone, neck, bbox_head, **kwargs)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Compute the head's input features of images [B, 3, H, W]."""

@@ -7,7 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdet_centernet.models.necks.conv import conv_bn_relu, reset_plain
-from mmdet_centernet.models.necks.features import check_channels
+from mmdet_centernet.models.necks.features import check_channels, require_inputs
 from mmdet_centernet.models.necks.upsample import fill_bilinear
 from mmdet_centernet.registry import MODELS
 
@@ -20,7 +20,9 @@ class CTResNetNeck(BaseModule):
     MMDetection's neck of this name.
 
     Args:
-        in_channels (int): channels of the last backbone feature.
+        in_channels (int | Sequence[int], optional): channels of the last backbone feature, or
+            of all of them. With None, the detector :class:`CenterNet` reads them from its
+            backbone.
         num_deconv_filters (Sequence[int]): output channels of each step.
         num_deconv_kernels (Sequence[int]): kernel size of each step's deconvolution, 4.
         use_dcn (bool): use deformable 3x3 convolutions (DCNv2) instead of plain ones.
@@ -36,7 +38,7 @@ class CTResNetNeck(BaseModule):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | Sequence[int] | None,
         num_deconv_filters: Sequence[int],
         num_deconv_kernels: Sequence[int],
         use_dcn: bool = True,
@@ -49,6 +51,10 @@ class CTResNetNeck(BaseModule):
             raise ValueError(
                 f'num_deconv_filters = {num_deconv_filters} and num_deconv_kernels = '
                 f'{num_deconv_kernels} must have one entry per step.')
+        require_inputs('CTResNetNeck', in_channels=in_channels)
+        assert in_channels is not None
+        if not isinstance(in_channels, int):
+            in_channels = in_channels[-1]
         self.in_channels = in_channels
         self.pre_conv = pre_conv
         layers = []

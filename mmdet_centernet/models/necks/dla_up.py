@@ -7,7 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdet_centernet.models.necks.conv import conv_bn_relu, reset_plain
-from mmdet_centernet.models.necks.features import check_channels, check_sizes
+from mmdet_centernet.models.necks.features import check_channels, check_sizes, require_inputs
 from mmdet_centernet.models.necks.upsample import fill_bilinear
 from mmdet_centernet.registry import MODELS
 
@@ -77,8 +77,10 @@ class DLAUp(BaseModule):
     best map. A last aggregation fuses the maps of all rounds into the finest stride.
 
     Args:
-        in_channels (Sequence[int]): channels of the backbone's features, finest first.
-        in_strides (Sequence[int]): their strides, each a power of two times the previous one.
+        in_channels (Sequence[int], optional): channels of the backbone's features, finest
+            first. With None, the detector :class:`CenterNet` reads them from its backbone.
+        in_strides (Sequence[int], optional): their strides, each a power of two times the
+            previous one; None as above.
         channels (Sequence[int], optional): widths of the aggregation, to which 1x1 convolutions
             project the features first. By default the aggregation has the features' own
             widths, as with the paper's DLA-34.
@@ -93,14 +95,16 @@ class DLAUp(BaseModule):
 
     def __init__(
         self,
-        in_channels: Sequence[int],
-        in_strides: Sequence[int],
+        in_channels: Sequence[int] | None,
+        in_strides: Sequence[int] | None,
         channels: Sequence[int] | None = None,
         use_dcn: bool = True,
         conv_bias: bool = False,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        require_inputs('DLAUp', in_channels=in_channels, in_strides=in_strides)
+        assert in_channels is not None and in_strides is not None
         widths = list(channels or in_channels)
         if not len(in_channels) == len(in_strides) == len(widths) >= 2:
             raise ValueError(

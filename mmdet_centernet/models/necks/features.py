@@ -7,6 +7,19 @@ from torch import Tensor
 from mmdet_centernet.errors import UserError
 
 
+def require_inputs(neck: str, **values: object) -> None:
+    """Check that the channels and strides of a neck's inputs are known.
+
+    Raises:
+        UserError: if one of them is None.
+    """
+    for name, value in values.items():
+        if value is None:
+            raise UserError(
+                f'{name} of the neck {neck} is None, which only the detector '
+                "mmdet_centernet.CenterNet replaces by the backbone's: give the numbers")
+
+
 def check_channels(features: Sequence[Tensor], channels: Sequence[int], neck: str) -> None:
     """Compare the number of feature maps and their channels with the neck's.
 
@@ -20,7 +33,8 @@ def check_channels(features: Sequence[Tensor], channels: Sequence[int], neck: st
         raise UserError(
             f'the backbone outputs {len(given)} feature map(s) of {given} channels, but the '
             f'neck {neck} needs {len(channels)} of {tuple(channels)}: set in_channels of the '
-            "neck, or the backbone's outputs (out_indices or out_strides), so that they agree")
+            "neck, or the backbone's outputs (out_indices or out_strides), so that they agree; "
+            'with in_channels=None the detector reads the numbers from the backbone')
 
 
 def check_sizes(features: Sequence[Tensor], strides: Sequence[int], neck: str) -> None:
