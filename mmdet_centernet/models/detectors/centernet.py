@@ -36,9 +36,10 @@ def describe_backbone(config: Mapping[str, Any]) -> tuple[list[int], list[int]]:
         getattr(backbone, name, None) for name in ('out_channels', 'out_strides'))
     if isinstance(channels, list) and isinstance(strides, list):
         return channels, strides
+    backbone.eval()  # some of mmdet's return None
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=()):
-            features = backbone.eval()(torch.zeros(1, 3, _PROBE, _PROBE))
+            features = backbone(torch.zeros(1, 3, _PROBE, _PROBE))
         return [x.shape[1] for x in features], [_PROBE // x.shape[3] for x in features]
     except Exception as error:
         raise UserError(
