@@ -12,7 +12,8 @@ PAGE = (CONFIGS.parent / 'docs/training.md').read_text()
 
 
 def test_the_config_of_the_page_accumulates_to_the_same_batch(tmp_path):
-    block, = re.findall(r'```python\n(.*?)```', PAGE, re.S)
+    block, = (each for each in re.findall(r'```python\n(.*?)```', PAGE, re.S)
+              if 'accumulative_counts' in each)
     path = tmp_path / 'accumulate.py'
     path.write_text(block.replace("_base_ = './", f"_base_ = '{CONFIGS}/"))
     config = Config.fromfile(path)

@@ -3,8 +3,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mmdet import registry as mmdet_registry
 from mmdet.models.detectors.single_stage import SingleStageDetector
-from mmdet.registry import MODELS as MMDET_MODELS
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
@@ -31,7 +31,7 @@ def describe_backbone(config: Mapping[str, Any]) -> tuple[list[int], list[int]]:
         UserError: if the backbone cannot compute features of an image.
     """
     with torch.random.fork_rng(devices=()):
-        backbone = MMDET_MODELS.build(dict(config))
+        backbone = mmdet_registry.MODELS.build(dict(config))
     channels, strides = (
         getattr(backbone, name, None) for name in ('out_channels', 'out_strides'))
     if isinstance(channels, list) and isinstance(strides, list):
