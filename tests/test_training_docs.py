@@ -41,7 +41,7 @@ def test_settings_that_the_page_names_are_those_of_the_configs():
         if parent:
             node = config
             for part in parent.split('.'):
-                node = node[part]
+                node = node[int(part) if isinstance(node, list) else part]
     for name in re.findall(r'`((?:train_dataloader|env_cfg|auto_scale_lr)\.[\w.]+)[`=]', PAGE):
         node = config
         for part in name.split('.'):
