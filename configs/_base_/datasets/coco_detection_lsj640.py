@@ -1,6 +1,7 @@
 # COCO 2017 detection with CenterNet-S4's augmentation: the image is scaled to fit a square of 0.1
-# to 2 times 640 px, and a random part of at most 640 x 640 px is taken. Tested with a short side
-# of 608 px, and a long side of at most 900 px.
+# to 2 times 640 px, and a random part of at most 640 x 640 px is taken. Tested on images that are
+# fitted into 640 x 640 px, one size that can be exported; CenterNet-S4 tests with a short side of
+# 608 px and a long side of at most 900 px.
 _base_ = '../default_data.py'
 
 data_root = 'data/coco/'
@@ -16,7 +17,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='mmdet_centernet.LoadImage', backend_args=_base_.backend_args),
-    dict(type='mmdet.Resize', scale=(900, 608), keep_ratio=True),
+    dict(type='mmdet_centernet.CenterResize', size=(640, 640)),
     # After the resizing, so that the boxes stay in pixels of the original image.
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(type='mmdet.PackDetInputs', meta_keys=_base_.meta_keys)
