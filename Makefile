@@ -10,6 +10,7 @@ POSE_WORK_DIR := work_dirs/demo_pose
 MONO3D_WORK_DIR := work_dirs/demo_3d
 
 SET_UP_FROM := requirements.txt $(wildcard requirements/*.txt) setup.py
+# timm is installed without torchvision, which it imports but the tests do not need.
 # Python compiles what it imports; compiling all of PyTorch takes longer than the rest.
 PIP_INSTALL := -m pip install --quiet --no-compile --disable-pip-version-check \
                --constraint requirements/tested.txt
@@ -59,6 +60,7 @@ $(VENV)/.ready: $(SET_UP_FROM)
 	@echo "Setting up $(VENV) with $$($(PYTHON) -V): the packages, mostly PyTorch, take some minutes ..."
 	$(fresh_venv)
 	@$(PY) $(PIP_INSTALL) setuptools wheel $(NEEDED)
+	@$(PY) $(PIP_INSTALL) --no-deps --requirement requirements/timm.txt
 	@PYTHONWARNINGS=ignore $(PY) $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo '$(VENV) is ready.'
@@ -78,6 +80,7 @@ $(COMPILED_VENV)/.ready: $(SET_UP_FROM)
 	@$(@D)/bin/python $(PIP_INSTALL) 'setuptools<81' --requirement requirements/runtime.txt \
 	  --requirement requirements/demo.txt --requirement requirements/deploy.txt \
 	  --requirement requirements/tests.txt
+	@$(@D)/bin/python $(PIP_INSTALL) --no-deps --requirement requirements/timm.txt
 	@PYTHONWARNINGS=ignore $(@D)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo '$(COMPILED_VENV) is ready.'
