@@ -79,7 +79,7 @@ def write_plus_config(folder, data):
 model['bbox_head'] = dict(
     type='mmdet_centernet.CenterHead', num_classes=3, in_channels=8, feat_channels=8,
     num_convs=2, norm_cfg=dict(type='GN', num_groups=2),
-    properties=[dict(type='mmdet_centernet.LTRB', init_bias=3.0),
+    properties=[dict(type='mmdet_centernet.LTRB', init_distance=3.0),
                 dict(type='mmdet_centernet.Quality')])
 model['test_cfg'] = dict(max_per_img=20, topk=60, local_maximum_kernel=1,
                          nms=dict(type='nms', iou_threshold=0.6))

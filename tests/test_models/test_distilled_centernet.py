@@ -106,7 +106,7 @@ def test_values_are_compared_not_outputs():
     torch.manual_seed(0)
     teacher, student = (
         loud(build(LIGHT, **options, bbox_head=head_of(
-            dict(type='mmdet_centernet.LTRB', factor=factor, init_bias=2),
+            dict(type='mmdet_centernet.LTRB', factor=factor, init_distance=2 * factor),
             dict(type='mmdet_centernet.Keypoints', num_keypoints=2),
             dict(type='mmdet_centernet.Depth'))))
         for factor, options in ((4, {}), (1, STUDENT_OPTIONS)))

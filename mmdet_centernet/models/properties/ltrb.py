@@ -1,4 +1,6 @@
 """2D boxes as distances to their four sides."""
+import math
+
 import torch
 from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
@@ -11,10 +13,13 @@ from mmdet_centernet.ops.heatmap import find_window_owners, read_cells
 from mmdet_centernet.registry import TASK_UTILS
 
 CELLS = ('center', '3x3', 'gaussian')
+ACTIVATIONS = ('relu', 'exp')
 #: Point of a cell that distances start from -> its place in the cell.
 BASES = dict(corner=0.0, middle=0.5)
 CENTER = 4  # of a cell's 3 x 3 neighbors, row by row
 EPS = 1e-4  # of TTFNet's divisor
+#: Exponents are cut here, where a distance in input pixels still fits into float16.
+MAX_EXPONENT = 7.5
 
 
 @TASK_UTILS.register_module()
@@ -42,10 +47,14 @@ class LTRB(Property):
             area in input pixels (TTFNet).
         base (str): point of a cell that distances start from: its ``'middle'`` (CenterNet*) or
             its ``'corner'``, top left (TTFNet).
-        factor (float): cells per unit of the output: 1 in CenterNet*, 4 (16 pixels) in TTFNet.
-        init_bias (float): initial output; 8 in CenterNet*, whose first boxes are 16 cells wide.
+        activation (str): from an output x to a distance: ``'relu'``, max(x, 0) (CenterNet*,
+            TTFNet), or ``'exp'``, e^x (FCOS), with which an error is relative to the size, and
+            small boxes are learned as well as large ones.
+        factor (float): cells per unit of a distance: 1 in CenterNet*, 4 (16 pixels) in TTFNet.
+        init_distance (float): initial distance to each side, cells; 8 in CenterNet*, 0 in
+            TTFNet.
         init_std (float): standard deviation of the initial weights.
-        learn_scale (bool): learn a factor of the output (CenterNet*).
+        learn_scale (bool): learn a factor of the output (CenterNet*, FCOS).
         more_pos (float, optional): threshold of additional positives of the heatmap: those of
             the 3 x 3 cells at an object's center where the current box has a GIoU loss below it
             (0.2 in CenterNet*). The center always counts, if it lies inside the box.
@@ -63,31 +72,39 @@ class LTRB(Property):
         cells: str = '3x3',
         log_area: bool = False,
         base: str = 'middle',
+        activation: str = 'relu',
         factor: float = 1.0,
-        init_bias: float = 8.0,
+        init_distance: float = 8.0,
         init_std: float = 0.01,
         learn_scale: bool = True,
         more_pos: float | None = None,
     ) -> None:
         super().__init__()
-        for name, value, choices in (('cells', cells, CELLS), ('base', base, tuple(BASES))):
+        for name, value, choices in (
+                ('cells', cells, CELLS), ('base', base, tuple(BASES)),
+                ('activation', activation, ACTIVATIONS)):
             if value not in choices:
                 raise ValueError(f'{name} = {value!r} must be one of {choices}.')
         if log_area and cells != 'gaussian':
             raise ValueError(f"log_area needs cells='gaussian', but cells='{cells}'.")
         if not factor > 0:
             raise ValueError(f'factor = {factor} must be positive (cells per unit).')
+        if activation == 'exp' and not (base == 'middle' and init_distance > 0):
+            raise ValueError("activation='exp' needs base='middle' and an init_distance above 0, "
+                             f'but they are {base!r} and {init_distance}.')
         if more_pos is not None and not 0 < more_pos < 2:
             raise ValueError(f'more_pos = {more_pos} must lie in (0, 2), like a GIoU loss.')
         self.cells = cells
         self.log_area = log_area
         self.base = BASES[base]
+        self.activation = activation
         self.factor = factor
         self.more_pos = more_pos
+        first = init_distance / factor
         self.branches['ltrb'] = Branch(
             4, loss_bbox or dict(type='mmdet.GIoULoss', loss_weight=1.0), flip=self._flip,
             to_value=self._to_boxes, to_output=self._to_sides, init_std=init_std,
-            init_bias=init_bias, learn_scale=learn_scale)
+            init_bias=math.log(first) if activation == 'exp' else first, learn_scale=learn_scale)
 
     def _flip(self, output: Tensor) -> Tensor:
         """Map outputs [B, 4, H, W] for flipped images to those for the images."""
@@ -98,13 +115,16 @@ class LTRB(Property):
 
     def _to_boxes(self, output: Tensor) -> Tensor:
         """Return the boxes [..., 4] around a cell's point (xyxy, cells) of outputs [..., 4]."""
-        left, top, right, bottom = (output.relu() * self.factor).unbind(dim=-1)
+        sides = output.relu() if self.activation == 'relu' else (
+            output.clamp(max=MAX_EXPONENT).exp())
+        left, top, right, bottom = (sides * self.factor).unbind(dim=-1)
         return torch.stack((-left, -top, right, bottom), dim=-1)
 
     def _to_sides(self, boxes: Tensor) -> Tensor:
         """Invert :meth:`_to_boxes`."""
         left, top, right, bottom = (boxes / self.factor).unbind(dim=-1)
-        return torch.stack((-left, -top, right, bottom), dim=-1)
+        sides = torch.stack((-left, -top, right, bottom), dim=-1)
+        return sides if self.activation == 'relu' else sides.clamp(min=EPS).log()
 
     def encode(
         self, centers: Centers, batch_gt_instances: Instances, batch_img_metas: Metas

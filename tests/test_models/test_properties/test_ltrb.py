@@ -142,7 +142,7 @@ def ttfnet_slowly(instances, alpha=0.54):
 @pytest.mark.parametrize('counts', [(9, 4), (1, 0), (0, 0)])
 def test_targets_and_loss_equal_ttfnets_by_loops(counts):
     head = make_head(dict(heatmap='sides'), cells='gaussian', log_area=True, base='corner',
-                     factor=4, init_bias=0, learn_scale=False,
+                     factor=4, init_distance=0, learn_scale=False,
                      loss_bbox=dict(type='mmdet.GIoULoss', loss_weight=5.0))
     instances = make_instances(3, counts)
     heatmap, boxes, weights = ttfnet_slowly(instances)
@@ -178,7 +178,8 @@ def giou_slowly(one, two):
 
 @pytest.mark.parametrize('options', [
     dict(cells='center'), dict(cells='3x3'), dict(cells='gaussian', base='corner'),
-    dict(cells='center', base='corner', factor=4)])
+    dict(cells='center', base='corner', factor=4), dict(activation='exp'),
+    dict(activation='exp', factor=4)])
 def test_decoding_what_was_encoded_gives_the_boxes(options):
     head = make_head(**options)
     box = torch.tensor([[13.0, 6.5, 50.25, 60.0]])
@@ -194,10 +195,11 @@ def test_decoding_what_was_encoded_gives_the_boxes(options):
     torch.testing.assert_close(found, box.expand_as(found), atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize('base', ['corner', 'middle'])
-def test_outputs_of_flipped_images_are_mapped_back(base):
+@pytest.mark.parametrize('options', [
+    dict(base='corner'), dict(base='middle'), dict(activation='exp')])
+def test_outputs_of_flipped_images_are_mapped_back(options):
     """The boxes of a flipped image, flipped, are those that the mapped outputs decode to."""
-    prop = LTRB(base=base, factor=2.0)
+    prop = LTRB(factor=2.0, **options)
     branch = prop.branches['ltrb']
     output = torch.rand(1, 4, 3, 5) + 1
     mapped = branch.flip(output)
@@ -207,21 +209,32 @@ def test_outputs_of_flipped_images_are_mapped_back(base):
     torch.testing.assert_close(boxes[..., 0] + x, (5 - right).flip(-1))
     torch.testing.assert_close(boxes[..., 2] + x, (5 - left).flip(-1))
     torch.testing.assert_close(boxes[..., 1], flipped[..., 1].flip(-1))
-    assert torch.equal(branch.to_output(branch.to_value(output.movedim(1, -1))),
-                       output.movedim(1, -1))
+    torch.testing.assert_close(
+        branch.to_output(branch.to_value(output.movedim(1, -1))), output.movedim(1, -1))
 
 
-def test_initial_boxes_have_the_size_that_the_bias_says():
-    head = make_head(init_bias=8.0)
+@pytest.mark.parametrize('options', [
+    {}, dict(factor=4), dict(activation='exp'), dict(activation='exp', factor=4)])
+def test_initial_boxes_have_the_size_that_is_asked_for(options):
+    head = make_head(init_distance=8.0, **options)
     output = head([torch.zeros(1, 4, 6, 7)])[0][0]
-    assert torch.equal(output['ltrb'], torch.full((1, 4, 6, 7), 8.0))
+    boxes = head.branches['ltrb'].to_value(output['ltrb'].movedim(1, -1))
+    torch.testing.assert_close(boxes, torch.tensor([-8.0, -8, 8, 8]).expand(1, 6, 7, 4))
     assert 'stacks.0.ltrb.3.scale' in head.state_dict()
+
+
+def test_large_outputs_of_an_exponential_stay_finite_in_half_precision():
+    to_boxes = LTRB(activation='exp').branches['ltrb'].to_value
+    boxes = to_boxes(torch.full((1, 4), 60.0, dtype=torch.float16)) * 32
+    assert torch.isfinite(boxes).all()
 
 
 @pytest.mark.parametrize(('options', 'words'), [
     (dict(cells='5x5'), "cells = '5x5'"), (dict(base='edge'), "base = 'edge'"),
     (dict(log_area=True), "log_area needs cells='gaussian'"), (dict(factor=0), 'factor = 0'),
-    (dict(more_pos=3), 'more_pos = 3')])
+    (dict(more_pos=3), 'more_pos = 3'), (dict(activation='gelu'), "activation = 'gelu'"),
+    (dict(activation='exp', base='corner'), "needs base='middle'"),
+    (dict(activation='exp', init_distance=0), 'an init_distance above 0')])
 def test_bad_options_are_named(options, words):
     with pytest.raises(ValueError, match=words):
         LTRB(**options)
