@@ -38,8 +38,11 @@ PROMISED = {
     'centernet_mono3d_lite0_road_scenes', 'official/ddd_3dop', 'official/ddd_sub',
     *(f'plus/centernet_mono3d_plus_{name}' for name in (
         'dla34_kitti', 'lite0_kitti', 'lite0_road_scenes')),
-    *(f'plus/centernet_plus_{net}_coco' for net in ('dla34', 'lite0', 'r18', 'r50'))}
+    *(f'plus/centernet_plus_{net}_coco' for net in ('dla34', 'lite0', 'r18', 'r50')),
+    'plus/centernet_plus_lite0_own_data', 'plus/centernet_plus_lite0_tree_crowns'}
 MIXED = CONFIGS / 'centernet_lite0_mixed.py'  # composed: some classes have keypoints
+STRIDE_8 = [CONFIGS / f'plus/centernet_plus_lite0_{name}.py'
+            for name in ('own_data', 'tree_crowns')]
 POSE = [path for path in FINAL if 'pose' in path.stem or path == MIXED]
 MONO3D = [path for path in FINAL if 'mono3d' in path.stem or 'ddd' in path.stem]
 # What mmengine reads from a config: the Runner's arguments, the config machinery's own, and
@@ -109,8 +112,11 @@ def test_model_builds(path):
             channels.update(location_offset=2)
         if head.get('aux_corners'):
             channels.update(corners=16)
-    # A map of a quarter of the input's size comes out of every stack.
-    expected = {name: (1, count, 32, 64) for name, count in channels.items()}
+    # A map of the coder's stride, a quarter of the input's size but in few configs, of each stack.
+    stride = model.bbox_head.coder.stride
+    assert stride == (8 if path in STRIDE_8 else 4)
+    size = 128 // stride, 256 // stride
+    expected = {name: (1, count, *size) for name, count in channels.items()}
     assert all(output == expected for output in outputs)
     assert type(model).__module__.startswith('mmdet_centernet.')
     classes = cfg.train_dataloader.dataset.get('dataset', cfg.train_dataloader.dataset).get(

@@ -83,8 +83,8 @@ def test_the_average_is_evaluated_saved_and_resumed(tmp_path):
 
 
 @pytest.mark.parametrize('clip_grad, expected', [
-    (None, [1.0, 1.0]),
-    (dict(type='norm', max_norm=1, _delete_=True), [0.6, 0.8])])
+    (dict(type='value', clip_value=1, _delete_=True), [1.0, 1.0]),
+    (dict(max_norm=1), [0.6, 0.8]), (None, [3.0, 4.0])])
 def test_gradients_are_clipped_by_element_or_norm(clip_grad, expected):
     """A gradient of (3, 4): by element each is at most 1; by norm the direction stays."""
     model = torch.nn.Linear(2, 1, bias=False)

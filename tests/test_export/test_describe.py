@@ -14,6 +14,7 @@ from mmdet_centernet.registry import MODELS
 from mmdet_centernet.runtime.metadata import InputFormat
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
+STRIDE_8 = [f'plus/centernet_plus_lite0_{name}.py' for name in ('own_data', 'tree_crowns')]
 META = dict(classes=('a', 'b'), palette=[(1, 2, 3), (4, 5, 6)], num_keypoints=2)
 
 
@@ -60,7 +61,7 @@ def check_description(path):
         ('depth', 'alpha', 'bboxes_3d') if is_3d else attributes)), path
     assert meta.points == (('bboxes', 'keypoints') if is_pose else ('bboxes',)), path
     assert meta.needs_camera == is_3d, path
-    assert meta.stride == 4 and meta.classes == ('a', 'b'), path
+    assert meta.stride == (8 if path in STRIDE_8 else 4) and meta.classes == ('a', 'b'), path
     assert meta.palette == ((1, 2, 3), (4, 5, 6)), path
     assert meta.dataset == dict(num_keypoints=2), path
 

@@ -1,22 +1,20 @@
 # For training on few images with pretrained weights: AdamW at the rate of adamw_tree_crowns.py,
-# warm-up, then a cosine to zero over all epochs. Gradients are clipped by element, as
-# CenterNet-S4 does (CenterNet2 project); by norm instead:
-# `optim_wrapper.clip_grad.type=norm optim_wrapper.clip_grad.max_norm=35`, and no clip_value.
+# warm-up, then a cosine to zero over all epochs, and averaged weights.
 #
 # For another length change three settings to the same number:
-# `train_cfg.max_epochs=20 param_scheduler.1.T_max=20 param_scheduler.1.end=20`.
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10, val_interval=10)
+# `train_cfg.max_epochs=50 param_scheduler.1.T_max=50 param_scheduler.1.end=50`.
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.01, fused=True),
-    clip_grad=dict(type='value', clip_value=1.0))
+    clip_grad=dict(type='norm', max_norm=35))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=60),
     dict(
-        type='CosineAnnealingLR', T_max=10, by_epoch=True, begin=0, end=10,
+        type='CosineAnnealingLR', T_max=20, by_epoch=True, begin=0, end=20,
         convert_to_iter_based=True),
 ]
 
