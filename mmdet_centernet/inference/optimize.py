@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from mmcv.cnn import Scale
 from mmcv.ops import ModulatedDeformConv2d
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -219,8 +220,8 @@ def optimize_for_inference(model: nn.Module, compile: bool = False) -> nn.Module
 def use_precision(model: nn.Module, precision: torch.dtype) -> None:
     """Have a detector's network compute its predictions in another floating type, in place.
 
-    Layers that are safe in it do (``torch.autocast``); the last one of each branch, and decoding,
-    remain in float32, so that positions in large images and depths are not rounded.
+    Layers that are safe in it do (``torch.autocast``); the last convolution of each branch, and
+    decoding, remain in float32, so that positions in large images and depths are not rounded.
 
     Args:
         model (nn.Module): a detector of this package on its device, or a
@@ -243,7 +244,9 @@ def use_precision(model: nn.Module, precision: torch.dtype) -> None:
 
     head = detector.bbox_head
     for branch in head.stacks[-1].values():
-        branch[-1] = _InFloat32(branch[-1])
+        # The convolution of 1x1 and, if there is one, the learned factor after it.
+        for index in range(-1 - isinstance(branch[-1], Scale), 0):
+            branch[index] = _InFloat32(branch[index])
     detector.extract_feat = in_precision(detector.extract_feat)
     head.forward_last = in_precision(head.forward_last)
 

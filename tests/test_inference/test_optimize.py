@@ -211,6 +211,25 @@ def test_bfloat16(name):
         assert not torch.is_autocast_enabled('cpu')
 
 
+def test_bfloat16_leaves_the_ends_of_branches_alone():
+    """The learned factor of side distances too, and qualities, which share their features."""
+    model = make_detector(
+        'lite0-plain', type='mmdet_centernet.CenterHead', properties=[
+            dict(type='mmdet_centernet.LTRB'), dict(type='mmdet_centernet.Quality')])
+    images = torch.randn(2, 3, *SIZE)
+    expected = outputs(model, images)[-1:]
+    use_precision(model, torch.bfloat16)
+    inputs = {}
+    for name, branch in model.bbox_head.stacks[-1].items():
+        convolution = [layer for layer in branch.modules() if isinstance(layer, nn.Conv2d)][-1]
+        convolution.register_forward_pre_hook(
+            lambda layer, args, name=name: inputs.update({name: args[0].dtype}))
+    with torch.no_grad():
+        got = model.bbox_head.forward_last(model.extract_feat(images))
+    assert_same([got], expected, tolerance=0.06)
+    assert inputs == dict.fromkeys(('heatmap', 'ltrb', 'quality'), torch.float32)
+
+
 def test_float16_is_for_gpus():
     with pytest.raises(UserError, match="precision='float16' is for GPUs"):
         use_precision(make_detector(), torch.float16)

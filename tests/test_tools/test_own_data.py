@@ -70,7 +70,8 @@ def test_configs_of_the_page(tmp_path, text, write, metric):
     config = load(text, write(tmp_path), tmp_path)
     outcome = measure(config)
     assert (outcome.images, outcome.objects) == (3, 9)
-    assert outcome.metrics[Experiment(config.model.bbox_head.coder.stride)][metric] == pytest.approx(1, abs=1e-6)
+    stride = config.model.bbox_head.coder.stride
+    assert outcome.metrics[Experiment(stride)][metric] == pytest.approx(1, abs=1e-6)
     init_default_scope('mmdet')
     batch = next(iter(Runner.build_dataloader(config.train_dataloader)))
     assert len(batch['inputs']) == len(batch['data_samples']) > 2

@@ -22,7 +22,8 @@ class Quality(Property):
     A heatmap tells how surely an object's center is in a cell, but not how well its box fits.
     Detections score ``p ** (1 - exponent) * q ** exponent`` with the heatmap's probability p and
     the quality q. The exponent has no effect on training: choose it on the validation data
-    afterwards, with ``--cfg-options``.
+    afterwards, with ``--cfg-options``. It is computed from the features of the box's branch, as
+    the centerness of FCOS is.
 
     Encoded:
 
@@ -48,22 +49,22 @@ class Quality(Property):
         self.exponent = exponent
         self.loss = loss_quality or dict(type='mmdet_centernet.BoxQualityLoss')
         self.box: LTRB | Box
-        self.branches['quality'] = Branch(
-            1, None, flip=flip_map, to_output=lambda quality: quality.logit(eps=1e-6),
-            init_std=0.01)
 
     def use_properties(self, earlier: Sequence[Property]) -> None:
         """Find the property that decodes the boxes."""
         for each in earlier:
             if isinstance(each, LTRB):
-                self.box = each
+                self.box, branch = each, 'ltrb'
                 joint = JointLoss(self.loss, ('quality', 'ltrb'), _join)
             elif isinstance(each, Box) and {'wh', 'offset'} <= each.branches.keys():
-                self.box = each
+                self.box, branch = each, 'wh'
                 joint = JointLoss(self.loss, ('quality', 'offset', 'wh'), _join_sizes)
             else:
                 continue
             self.joint_losses['box_quality'] = joint
+            self.branches['quality'] = Branch(
+                1, None, flip=flip_map, to_output=lambda quality: quality.logit(eps=1e-6),
+                init_std=0.01, features_of=branch)
             return
         raise UserError('Quality needs boxes: put an LTRB, or a Box with sizes and offsets, '
                         'before it in the properties of the head')

@@ -90,3 +90,24 @@ def test_quality_needs_boxes_before_it():
 def test_exponent_must_be_a_fraction(exponent):
     with pytest.raises(ValueError, match='must lie in'):
         Quality(exponent=exponent)
+
+
+@pytest.mark.parametrize('kind', ['ltrb', 'box'])
+def test_quality_shares_the_features_of_the_box(kind):
+    torch.manual_seed(0)
+    box, name = (LTRB(), 'ltrb') if kind == 'ltrb' else (Box(2), 'wh')
+    head = CenterHead(2, 4, 8, properties=[box, Quality()], num_convs=2,
+                      norm_cfg=dict(type='GN', num_groups=2), num_stacks=2)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    assert [key for key in head.state_dict() if 'quality' in key] == [
+        f'stacks.{stack}.quality.0.{leaf}' for stack in (0, 1) for leaf in ('weight', 'bias')]
+    features = [torch.randn(2, 4, 5, 7) for _ in range(2)]
+    for outputs, x, stack in zip(head(features)[0], features, head.stacks):
+        shared = stack[name][:6](x)  # twice: convolution, norm, ReLU
+        torch.testing.assert_close(outputs['quality'], stack['quality'](shared))
+        torch.testing.assert_close(outputs[name], stack[name](x))
+        torch.testing.assert_close(outputs['heatmap'], stack['heatmap'](x))
+    last = head.forward_last(features)
+    assert list(last) == list(head.inference_branches) == list(outputs)
+    assert all(torch.equal(last[key], outputs[key]) for key in outputs)
