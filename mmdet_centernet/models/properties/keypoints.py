@@ -62,6 +62,7 @@ class Keypoints(Property):
 
     Raises:
         ValueError: for a negative threshold, or pairs that are not pairs of keypoints.
+        UserError: for a second one of the same class.
     """
 
     needs = dict.fromkeys(('keypoints', 'keypoints_visible'), (
@@ -112,6 +113,19 @@ class Keypoints(Property):
         if with_heatmap and with_offset:
             self.branches[self.offset] = Branch(
                 2, loss_offset or L1, peaks=self.heatmap, official_name='hp_offset')
+
+    def use_properties(self, earlier: Sequence[Property]) -> None:
+        """Check that no class has the keypoints of two properties."""
+        for each in earlier:
+            if not isinstance(each, Keypoints):
+                continue
+            if self.classes is None or each.classes is None:
+                raise UserError('the head has two properties Keypoints, of which one is for all '
+                                'classes: give each its own classes')
+            both = [name for name in self.classes if name in each.classes]
+            if both:
+                raise UserError(f'two properties Keypoints of the head have the class {both[0]!r}: '
+                                'a class has the keypoints of one of them')
 
     def use_dataset(self, metainfo: Config) -> None:
         """Look up the labels of ``classes``, and take the flip pairs of their skeleton.

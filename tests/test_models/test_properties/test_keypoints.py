@@ -584,3 +584,12 @@ def test_nearest_peak_reference_ignores_weak_peaks():
     peaks = [(3.0, 4.0, 0.05), (6.0, 8.0, 0.9)]
     assert nearest_peaks_slowly((0, 0), peaks, 0.1) == (10.0, 1)
     assert nearest_peaks_slowly((0, 0), peaks[:1], 0.1) is None
+
+
+@pytest.mark.parametrize(('classes', 'others', 'words'), [
+    (None, ['car'], 'one is for all classes'), (['car'], None, 'one is for all classes'),
+    (['car', 'person'], ['bus', 'person'], "have the class 'person'")])
+def test_a_class_has_the_keypoints_of_one_property(classes, others, words):
+    with pytest.raises(UserError, match=words):
+        CenterHead(3, 4, 4, properties=[
+            Keypoints(2, 'one', classes=classes), Keypoints(3, 'two', classes=others)])
