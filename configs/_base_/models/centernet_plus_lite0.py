@@ -37,6 +37,7 @@ model = dict(
             dict(
                 type='mmdet_centernet.LTRB', cells='3x3', activation='exp', init_distance=4.0,
                 more_pos=0.2, loss_bbox=dict(type='mmdet.GIoULoss', loss_weight=2.0)),
+            dict(type='mmdet_centernet.Quality'),
         ]),
     test_cfg=dict(
         max_per_img=100, topk=1000, local_maximum_kernel=1, score_thr=0.05,
