@@ -11,8 +11,8 @@ from mmdet_centernet.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # The hooks that prepare and check a run and show its progress.
-RUN_HOOKS = ('CheckNumClassesHook', 'SkeletonHook', 'ClassCountsHook', 'DistillationHook',
-             'CheckCheckpointHook', 'CheckLossHook', 'ProgressLineHook')
+RUN_HOOKS = ('CheckNumClassesHook', 'CheckBoxesHook', 'SkeletonHook', 'ClassCountsHook',
+             'DistillationHook', 'CheckCheckpointHook', 'CheckLossHook', 'ProgressLineHook')
 
 
 def load_config(

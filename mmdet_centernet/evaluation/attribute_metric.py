@@ -144,8 +144,8 @@ class AttributeMetric(BaseMetric):
                 raise UserError(
                     f'the model does not predict {field}, which AttributeMetric evaluates: add '
                     f"dict(type='mmdet_centernet.Attribute', name={name!r}, ...) to the "
-                    "properties of model.bbox_head, or name the others in AttributeMetric's "
-                    'attributes')
+                    'properties of model.bbox_head, let a property of yours decode it, or name '
+                    "the others in AttributeMetric's attributes")
             values = instances[field].double().cpu().numpy()[order]
             wanted = () if attribute['kind'] == 'number' else (len(attribute['values']), )
             if values.shape[1:] != wanted:

@@ -113,10 +113,4 @@ def input_names(head: CenterHead, raw: bool) -> list[str]:
 
 def output_names(head: CenterHead, raw: bool) -> list[str]:
     """Return the names of a graph's outputs: branches, or what is decoded from them."""
-    names = list(head.inference_branches)
-    if raw:
-        return names
-    with torch.no_grad():  # of a map of one cell
-        branches = {name: torch.zeros(1, head.branches[name].channels, 1, 1) for name in names}
-        inputs = {name: torch.ones(1, *CAMERA_SHAPE) for name in head.image_inputs}
-        return [*head.decode(branches, inputs)]
+    return list(head.inference_branches) if raw else head.decoded_names()

@@ -4,10 +4,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmdet.evaluation import CocoMetric, VOCMetric
 from mmengine.logging import MessageHub
 
-from mmdet_centernet.engine.hooks import CheckCheckpointHook, CheckLossHook, CheckNumClassesHook
+from mmdet_centernet.engine.hooks import (
+    CheckBoxesHook,
+    CheckCheckpointHook,
+    CheckLossHook,
+    CheckNumClassesHook,
+)
 from mmdet_centernet.errors import UserError
+from mmdet_centernet.models.dense_heads import CenterHead
+from mmdet_centernet.models.properties import LTRB, Attribute, Keypoints
 
 
 def loss_runner(name):
@@ -118,3 +126,31 @@ def test_checkpoint_of_another_model_does_not_start_a_training():
     with pytest.raises(UserError, match='0 of 2'):
         CheckCheckpointHook().after_load_checkpoint(
             checkpoint_runner(training=True), dict(state_dict=dict(other=torch.ones(1))))
+
+
+def boxes_runner(properties, metrics=(), **test_cfg):
+    model = torch.nn.Module()
+    model.bbox_head = CenterHead(2, 4, 4, properties=properties, test_cfg=test_cfg)
+    evaluator = SimpleNamespace(metrics=list(metrics))
+    return SimpleNamespace(model=model, val_loop=object(), val_evaluator=evaluator,
+                           test_evaluator=evaluator)
+
+
+@pytest.mark.parametrize('stage', ['train', 'test'])
+@pytest.mark.parametrize(('metrics', 'test_cfg', 'words'), [
+    ([CocoMetric(metric='bbox', ann_file=None)], {}, 'mmdet.CocoMetric evaluates boxes'),
+    ([VOCMetric()], {}, 'mmdet.VOCMetric evaluates boxes'),
+    ([], dict(nms=dict(type='nms', iou_threshold=0.5)), 'test_cfg.nms compares boxes')])
+def test_forgotten_boxes(stage, metrics, test_cfg, words):
+    check = getattr(CheckBoxesHook(), f'before_{stage}')
+    with pytest.raises(UserError, match=f'{words}, but no property of model.bbox_head predicts'):
+        check(boxes_runner([Attribute('age', kind='number')], metrics, **test_cfg))
+    check(boxes_runner([LTRB(), Attribute('age', kind='number')], metrics, **test_cfg))
+    check(boxes_runner([Keypoints(3)], metrics, **test_cfg))  # the boxes around them
+
+
+def test_heads_without_boxes_may_have_other_metrics():
+    runner = boxes_runner([Attribute('age', kind='number')])
+    CheckBoxesHook().before_test(runner)
+    runner.val_loop = runner.val_evaluator = None
+    CheckBoxesHook().before_train(runner)

@@ -1,4 +1,5 @@
 """Hooks: checks that stop a run, the progress line, freezing, pipelines, teachers."""
+from mmdet_centernet.engine.hooks.check_boxes_hook import CheckBoxesHook
 from mmdet_centernet.engine.hooks.check_checkpoint_hook import CheckCheckpointHook
 from mmdet_centernet.engine.hooks.check_loss_hook import CheckLossHook
 from mmdet_centernet.engine.hooks.check_num_classes_hook import CheckNumClassesHook
@@ -11,7 +12,7 @@ from mmdet_centernet.engine.hooks.progress_line_hook import ProgressLineHook
 from mmdet_centernet.engine.hooks.skeleton_hook import SkeletonHook
 
 __all__ = [
-    'CheckCheckpointHook', 'CheckLossHook', 'CheckNumClassesHook', 'ClassCountsHook',
-    'DistillationHook', 'FreezeHook', 'GradientCheckpointHook', 'PipelineSwitchHook',
-    'ProgressLineHook', 'SkeletonHook'
+    'CheckBoxesHook', 'CheckCheckpointHook', 'CheckLossHook', 'CheckNumClassesHook',
+    'ClassCountsHook', 'DistillationHook', 'FreezeHook', 'GradientCheckpointHook',
+    'PipelineSwitchHook', 'ProgressLineHook', 'SkeletonHook'
 ]

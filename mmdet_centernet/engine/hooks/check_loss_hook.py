@@ -69,4 +69,5 @@ class CheckLossHook(Hook):
                     f'the loss is infinite or NaN since iteration {iteration} '
                     f'({", ".join(bad)}), whose images were {", ".join(files)}: lower '
                     'optim_wrapper.optimizer.lr or add optim_wrapper.clip_grad, train without '
-                    '--amp, and check these images and their boxes')
+                    '--amp, and check these images and their boxes. (A property of your own: '
+                    'targets that are NaN need the weight 0.)')

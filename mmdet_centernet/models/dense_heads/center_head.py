@@ -157,6 +157,14 @@ class CenterHead(BaseDenseHead):
         """Branches that predictions need, in the order of the network's parameters."""
         return tuple(name for name in self.stacks[-1] if not self.branches[name].training_only)
 
+    def decoded_names(self) -> list[str]:
+        """Return the names of what :meth:`decode` gives, such as ``bboxes``."""
+        with torch.no_grad():  # of a map of one cell
+            branches = {name: torch.zeros(1, self.branches[name].channels, 1, 1)
+                        for name in self.inference_branches}
+            inputs = {name: torch.ones(1, 3, 4) for name in self.image_inputs}  # cameras
+            return [*self.decode(branches, inputs)]
+
     def find_property(self, kind: type[P]) -> P | None:
         """Return its first property of a type, None if there is none."""
         return next((each for each in self.properties if isinstance(each, kind)), None)
