@@ -1,6 +1,6 @@
-# EfficientNet-Lite0 with today's losses, for CPUs, phones and few images: a pyramid of strides 8 to
-# 32 fused by iterative deep aggregation with plain convolutions, and distances to the four sides
-# trained by GIoU in 3 x 3 cells. docs/accuracy.md tells what each choice brought.
+# EfficientNet-Lite0 with today's losses, for CPUs, phones and few images: a pyramid of strides 8
+# to 32 fused by iterative deep aggregation with plain convolutions, and distances to the four
+# sides trained by GIoU in several cells. docs/accuracy.md tells what each choice brought.
 model = dict(
     type='mmdet_centernet.CenterNet',
     data_preprocessor=dict(

@@ -124,8 +124,8 @@ class Keypoints(Property):
                                 'classes: give each its own classes')
             both = [name for name in self.classes if name in each.classes]
             if both:
-                raise UserError(f'two properties Keypoints of the head have the class {both[0]!r}: '
-                                'a class has the keypoints of one of them')
+                raise UserError(f'two properties Keypoints of the head have the class '
+                                f'{both[0]!r}: a class has the keypoints of one of them')
 
     def use_dataset(self, metainfo: Config) -> None:
         """Look up the labels of ``classes``, and take the flip pairs of their skeleton.
