@@ -212,7 +212,7 @@ def test_bfloat16(name):
 
 
 def test_bfloat16_leaves_the_ends_of_branches_alone():
-    """The learned factor of side distances too, and qualities, which share their features."""
+    """The convolution before the learned factor of side distances, too."""
     model = make_detector(
         'lite0-plain', type='mmdet_centernet.CenterHead', properties=[
             dict(type='mmdet_centernet.LTRB'), dict(type='mmdet_centernet.Quality')])

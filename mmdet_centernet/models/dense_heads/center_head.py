@@ -126,15 +126,12 @@ class CenterHead(BaseDenseHead):
                                      'another name.')
                 self.branches[name] = branch
             self.joint_losses.update(each.joint_losses)
-        self._shared_features = {
-            each.features_of for each in self.branches.values()} - {None}
         order = dict.fromkeys((*self.branch_order, *self.branches))
         self.stacks = nn.ModuleList(
             nn.ModuleDict({
                 name: build_branch(
                     in_channels, feat_channels, self.branches[name].channels, norm_cfg,
-                    0 if self.branches[name].features_of else num_convs,
-                    self.branches[name].learn_scale)
+                    num_convs, self.branches[name].learn_scale)
                 for name in order if name in self.branches})
             for _ in range(num_stacks))
         losses = {name: each.loss for name, each in self.branches.items() if each.loss is not None}
@@ -205,34 +202,13 @@ class CenterHead(BaseDenseHead):
             branch name -> Tensor[B, channels, H, W], logits and raw regressions.
         """
         self._check_features(features)
-        return ([self._compute(branches, list(branches), x)
+        return ([{name: layers(x) for name, layers in branches.items()}
                  for x, branches in zip(features, self.stacks, strict=True)],)
 
     def forward_last(self, features: Sequence[Tensor]) -> Fields:
         """Compute what is decoded: the last stack's :attr:`inference_branches`."""
         self._check_features(features)
-        return self._compute(self.stacks[-1], self.inference_branches, features[-1])
-
-    def _compute(self, branches: Any, names: Sequence[str], x: Tensor) -> Fields:
-        """Compute some branches of a stack, and features that branches share only once."""
-        shared: Fields = {}
-        outputs: Fields = {}
-        for name in names:
-            layers, source = branches[name], self.branches[name].features_of
-            if source is not None:
-                outputs[name] = layers(shared[source])
-            elif name in self._shared_features:
-                # Up to the convolution of 1x1, which a learned factor may follow.
-                last = len(layers) - 1 - self.branches[name].learn_scale
-                output = x
-                for index, layer in enumerate(layers):
-                    if index == last:
-                        shared[name] = output
-                    output = layer(output)
-                outputs[name] = output
-            else:
-                outputs[name] = layers(x)
-        return outputs
+        return {name: self.stacks[-1][name](features[-1]) for name in self.inference_branches}
 
     def _check_features(self, features: Sequence[Tensor]) -> None:
         if len(features) != len(self.stacks):

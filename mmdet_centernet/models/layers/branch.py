@@ -16,10 +16,9 @@ def build_branch(
     """Build the convolutions of a branch: some of 3x3, and one of 1x1.
 
     Args:
-        in_channels, feat_channels, out_channels (int): channels before, between and after them.
         norm_cfg (dict, optional): normalization after each 3x3 convolution, which then has no
             bias.
-        num_convs (int): number of 3x3 convolutions. 0: the input has ``feat_channels``.
+        num_convs (int): number of 3x3 convolutions.
         learn_scale (bool): end with a factor that is learned.
     """
     layers: list[nn.Module] = []

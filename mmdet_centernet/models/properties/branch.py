@@ -43,8 +43,6 @@ class Branch:
             None: PyTorch's default, for branches that have to tell objects apart.
         init_bias (float): initial bias of the outputs of a regression with ``init_std``.
         learn_scale (bool): multiply the outputs by a number that is learned, 1 at first.
-        features_of (str, optional): name of the branch whose 3x3 convolutions it shares; it has
-            no 3x3 convolutions of its own.
         training_only (bool): predictions do not need the branch. It is computed in training
             alone and not exported; its weights stay in checkpoints.
         peaks (str): name of the heatmap at whose peaks a regression is read.
@@ -64,7 +62,6 @@ class Branch:
     init_std: float | None = 0.001
     init_bias: float = 0.0
     learn_scale: bool = False
-    features_of: str | None = None
     training_only: bool = False
     peaks: str = 'heatmap'
     class_channels: int | None = None

@@ -22,8 +22,7 @@ class Quality(Property):
     A heatmap tells how surely an object's center is in a cell, but not how well its box fits.
     Detections score ``p ** (1 - exponent) * q ** exponent`` with the heatmap's probability p and
     the quality q. The exponent has no effect on training: choose it on the validation data
-    afterwards, with ``--cfg-options``. It is computed from the features of the box's branch, as
-    the centerness of FCOS is.
+    afterwards, with ``--cfg-options``.
 
     Encoded:
 
@@ -34,7 +33,8 @@ class Quality(Property):
     Decoded: the detections' scores, see :meth:`rescore`.
 
     Args:
-        exponent (float): in [0, 1].
+        exponent (float): in [0, 1]. With 0 the branch helps training alone: predictions do not
+            compute it.
         loss_quality (dict, optional): ``mmdet_centernet.BoxQualityLoss`` with its options.
 
     Raises:
@@ -49,22 +49,22 @@ class Quality(Property):
         self.exponent = exponent
         self.loss = loss_quality or dict(type='mmdet_centernet.BoxQualityLoss')
         self.box: LTRB | Box
+        self.branches['quality'] = Branch(
+            1, None, flip=flip_map, to_output=lambda quality: quality.logit(eps=1e-6),
+            init_std=0.01, training_only=exponent == 0)
 
     def use_properties(self, earlier: Sequence[Property]) -> None:
         """Find the property that decodes the boxes."""
         for each in earlier:
             if isinstance(each, LTRB):
-                self.box, branch = each, 'ltrb'
+                self.box = each
                 joint = JointLoss(self.loss, ('quality', 'ltrb'), _join)
             elif isinstance(each, Box) and {'wh', 'offset'} <= each.branches.keys():
-                self.box, branch = each, 'wh'
+                self.box = each
                 joint = JointLoss(self.loss, ('quality', 'offset', 'wh'), _join_sizes)
             else:
                 continue
             self.joint_losses['box_quality'] = joint
-            self.branches['quality'] = Branch(
-                1, None, flip=flip_map, to_output=lambda quality: quality.logit(eps=1e-6),
-                init_std=0.01, features_of=branch)
             return
         raise UserError('Quality needs boxes: put an LTRB, or a Box with sizes and offsets, '
                         'before it in the properties of the head')
@@ -85,6 +85,8 @@ class Quality(Property):
         self, scores: Tensor, outputs: Fields, peaks: Peaks, detections: Fields
     ) -> Tensor:
         """Return ``scores ** (1 - exponent) * quality ** exponent``, 0 where scores are."""
+        if self.branches['quality'].training_only:
+            return scores
         quality = peaks.read(outputs['quality'])[..., 0].sigmoid()
         mixed = scores ** (1 - self.exponent) * quality ** self.exponent
         return torch.where(scores > 0, mixed, 0.0)

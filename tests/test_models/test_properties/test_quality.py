@@ -92,22 +92,19 @@ def test_exponent_must_be_a_fraction(exponent):
         Quality(exponent=exponent)
 
 
-@pytest.mark.parametrize('kind', ['ltrb', 'box'])
-def test_quality_shares_the_features_of_the_box(kind):
-    torch.manual_seed(0)
-    box, name = (LTRB(), 'ltrb') if kind == 'ltrb' else (Box(2), 'wh')
-    head = CenterHead(2, 4, 8, properties=[box, Quality()], num_convs=2,
-                      norm_cfg=dict(type='GN', num_groups=2), num_stacks=2)
-    for parameter in head.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    assert [key for key in head.state_dict() if 'quality' in key] == [
-        f'stacks.{stack}.quality.0.{leaf}' for stack in (0, 1) for leaf in ('weight', 'bias')]
-    features = [torch.randn(2, 4, 5, 7) for _ in range(2)]
-    for outputs, x, stack in zip(head(features)[0], features, head.stacks):
-        shared = stack[name][:6](x)  # twice: convolution, norm, ReLU
-        torch.testing.assert_close(outputs['quality'], stack['quality'](shared))
-        torch.testing.assert_close(outputs[name], stack[name](x))
-        torch.testing.assert_close(outputs['heatmap'], stack['heatmap'](x))
+def test_without_an_exponent_qualities_are_for_training_alone():
+    head = make_head(LTRB(), exponent=0)
+    other = make_head(LTRB())
+    other.load_state_dict(head.state_dict())
+    features = [torch.randn(2, 4, 9, 14)]
+    assert 'quality' in head(features)[0][0]
+    assert 'box_quality' in head.encode(make_instances(), METAS, SHAPE)
     last = head.forward_last(features)
-    assert list(last) == list(head.inference_branches) == list(outputs)
-    assert all(torch.equal(last[key], outputs[key]) for key in outputs)
+    assert set(last) == {'heatmap', 'ltrb'}
+    decoded, mixed = head.decode(last), other.decode(other.forward_last(features))
+    assert decoded.keys() == mixed.keys()
+    # The scores are the probabilities, whose order the other's qualities changed.
+    assert not torch.equal(decoded['scores'], mixed['scores'])
+    plain = CenterHead(2, 4, 4, properties=[LTRB()], test_cfg=head.test_cfg)
+    plain.load_state_dict(head.state_dict(), strict=False)
+    torch.testing.assert_close(plain.decode(last), decoded)
