@@ -126,6 +126,10 @@ def project_data(tmp_path_factory):
                                                          ('val.json', 'val')),
         CocoPoseDataset.METAINFO['keypoint_name2id'],
         ['nose', 'left_ear', 'right_ear', 'back', 'tail'])
+    write_coco(root / 'data/mine', CocoDataset.METAINFO['classes'], (
+        ('train.json', 'images'), ('val.json', 'images')))
+    for file in (root / 'data/mine/annotations').iterdir():
+        file.rename(root / 'data/mine' / file.name)
     write_voc(root / 'data/VOCdevkit')
     write_kitti(root / 'data/kitti', ['ImageSets_3dop', 'ImageSets_subcnn'])
     write_kitti(root / 'data/road_scenes', ['ImageSets'])
