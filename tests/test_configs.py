@@ -15,7 +15,7 @@ from mmdet_centernet.engine.config import RUN_HOOKS
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.inference.overrides import apply_test_options
 from mmdet_centernet.inference.tta import SCALES
-from mmdet_centernet.models.properties import LTRB, Keypoints, Quality
+from mmdet_centernet.models.properties import LTRB, Keypoints
 from mmdet_centernet.models.test_time_augs.centernet_tta import SOFT_NMS
 
 PROMISED = {
@@ -98,8 +98,6 @@ def test_model_builds(path):
     if path in POSE and path != MIXED:
         counts = dict(keypoint=model.bbox_head.find_property(Keypoints).num_keypoints)
     boxes = dict(ltrb=4) if model.bbox_head.find_property(LTRB) else dict(wh=2, offset=2)
-    if model.bbox_head.find_property(Quality):
-        boxes.update(quality=1)
     channels = dict(boxes, heatmap=model.bbox_head.num_classes, **{
         f'attribute_{each.name}': each.get('num_classes', 1) for each in properties
         if each.type == 'mmdet_centernet.Attribute'})

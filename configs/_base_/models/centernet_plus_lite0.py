@@ -38,8 +38,6 @@ model = dict(
                 type='mmdet_centernet.LTRB', cells='gaussian', activation='exp',
                 init_distance=4.0, more_pos=0.2,
                 loss_bbox=dict(type='mmdet.GIoULoss', loss_weight=2.0)),
-            # Helps in training alone.
-            dict(type='mmdet_centernet.Quality', exponent=0),
         ]),
     test_cfg=dict(
         max_per_img=100, topk=1000, local_maximum_kernel=1, score_thr=0.05,
