@@ -32,7 +32,7 @@ from mmdet_centernet.analysis.comparison import load_model
 from mmdet_centernet.engine.hooks import CheckNumClassesHook
 from mmdet_centernet.errors import UserError
 from mmdet_centernet.models.dense_heads import CenterCoder, CenterHead
-from mmdet_centernet.models.properties import Box, Centers, HeatmapTarget, Target
+from mmdet_centernet.models.properties import LTRB, Box, Centers, HeatmapTarget, Target
 from mmdet_centernet.models.properties.branch import Branch
 from mmdet_centernet.registry import MODELS
 
@@ -269,6 +269,10 @@ def measure(
     cfg = head.test_cfg or {}
     limit = cfg.get('max_per_img', 100)
     limit = min(limit, cfg.get('topk', limit))
+    sides = head.find_property(LTRB)
+    if sides is not None and sides.cells == 'gaussian':
+        # Where many cells train, a small object may have the cell of a large one's center.
+        sides.cells = '3x3'
     boxes = head.find_property(Box)
     outcome = Outcome(branches, {}, {stride: Counter() for stride in coders}, limit)
     for data in track(loader, 'measuring', console=Console(stderr=True), transient=True):

@@ -36,7 +36,8 @@ def test_tables_follow_the_branches_of_a_composed_head():
 
 
 def test_of_two_branches_with_one_official_name_the_first_has_it():
-    head = CenterHead(2, 8, 8, [Keypoints(4, name=name) for name in ('left', 'right')])
+    head = CenterHead(2, 8, 8, [
+        Keypoints(4, name=name, classes=[name]) for name in ('left', 'right')])
     table = resnet_table(official_branches(head))
     assert table.to_ours('hps.0.weight') == 'bbox_head.stacks.0.left_displacement.0.weight'
     assert table.to_theirs('bbox_head.stacks.0.right_displacement.0.weight') is None

@@ -1,26 +1,13 @@
 # EfficientNet-Lite0 with today's losses, for CPUs, phones and few images: a pyramid of strides 8
 # to 32 fused by iterative deep aggregation with plain convolutions, and distances to the four
 # sides trained by GIoU in several cells. docs/accuracy.md tells what each choice brought.
+_base_ = './centernet_lite0_dlaup.py'
+
 model = dict(
-    type='mmdet_centernet.CenterNet',
-    data_preprocessor=dict(
-        type='mmdet.DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=32),
-    backbone=dict(
-        type='mmdet_centernet.EfficientNetLite',
-        variant='lite0',
-        out_strides=(8, 16, 32),
-        init_cfg=dict(type='Pretrained', checkpoint='pretrained://efficientnet_lite0')),
-    neck=dict(
-        type='mmdet_centernet.DLAUp',
-        in_channels=(40, 112, 320),
-        in_strides=(8, 16, 32),
-        channels=(96, 96, 96),
-        use_dcn=False),
+    backbone=dict(out_strides=(8, 16, 32)),
+    neck=dict(in_channels=(40, 112, 320), in_strides=(8, 16, 32), channels=(96, 96, 96)),
     bbox_head=dict(
+        _delete_=True,
         type='mmdet_centernet.CenterHead',
         num_classes=80,
         in_channels=96,
