@@ -8,7 +8,6 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# The stages of strides 2 and 4 keep their ImageNet weights, which saves time, and loses nothing
-# on few images.
+# The stages of strides 2 and 4 keep their ImageNet weights, which saves time.
 model = dict(backbone=dict(frozen_stages=2))
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
