@@ -10,7 +10,6 @@ POSE_WORK_DIR := work_dirs/demo_pose
 MONO3D_WORK_DIR := work_dirs/demo_3d
 
 SET_UP_FROM := requirements.txt $(wildcard requirements/*.txt) setup.py
-# timm is installed without torchvision, which it imports but the tests do not need.
 # Python compiles what it imports; compiling all of PyTorch takes longer than the rest.
 PIP_INSTALL := -m pip install --quiet --no-compile --disable-pip-version-check \
                --constraint requirements/tested.txt
@@ -53,6 +52,7 @@ define fresh_venv
 @rm -f $(@)
 endef
 
+# timm comes without torchvision, which it imports but the tests do not need.
 # The package is built with the environment's own setuptools: nothing more to fetch. setuptools
 # warns at length about what an editable installation is; that is what PYTHONWARNINGS is for.
 $(VENV)/.ready: $(SET_UP_FROM)

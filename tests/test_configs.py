@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 import yaml
-from helpers.configs import ALL, CONFIGS, FINAL, config_id, passes_of, wrong_types
+from helpers.configs import ALL, CONFIGS, FINAL, STRIDE_8, config_id, passes_of, wrong_types
 from mmengine import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
@@ -41,8 +41,6 @@ PROMISED = {
     *(f'plus/centernet_plus_{net}_coco' for net in ('dla34', 'lite0', 'r18', 'r50')),
     'plus/centernet_plus_lite0_own_data', 'plus/centernet_plus_lite0_tree_crowns'}
 MIXED = CONFIGS / 'centernet_lite0_mixed.py'  # composed: some classes have keypoints
-STRIDE_8 = [CONFIGS / f'plus/centernet_plus_lite0_{name}.py'
-            for name in ('own_data', 'tree_crowns')]
 POSE = [path for path in FINAL if 'pose' in path.stem or path == MIXED]
 MONO3D = [path for path in FINAL if 'mono3d' in path.stem or 'ddd' in path.stem]
 # What mmengine reads from a config: the Runner's arguments, the config machinery's own, and

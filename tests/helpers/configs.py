@@ -13,6 +13,9 @@ import mmdet_centernet.registry as ours
 CONFIGS = Path(__file__).parents[2] / 'configs'
 ALL = sorted(CONFIGS.rglob('*.py'))
 FINAL = [path for path in ALL if '_base_' not in path.parts]
+# Where a cell is 8 input pixels wide; elsewhere it is 4.
+STRIDE_8 = [CONFIGS / f'plus/centernet_plus_lite0_{name}.py'
+            for name in ('own_data', 'tree_crowns')]
 
 
 def config_id(path):

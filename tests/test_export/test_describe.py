@@ -1,7 +1,6 @@
 """Metadata of the models that are exported from configs."""
-from pathlib import Path
-
 import pytest
+from helpers.configs import CONFIGS, STRIDE_8
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
@@ -13,8 +12,6 @@ from mmdet_centernet.models.properties import Property
 from mmdet_centernet.registry import MODELS
 from mmdet_centernet.runtime.metadata import InputFormat
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
-STRIDE_8 = [f'plus/centernet_plus_lite0_{name}.py' for name in ('own_data', 'tree_crowns')]
 META = dict(classes=('a', 'b'), palette=[(1, 2, 3), (4, 5, 6)], num_keypoints=2)
 
 
@@ -61,7 +58,8 @@ def check_description(path):
         ('depth', 'alpha', 'bboxes_3d') if is_3d else attributes)), path
     assert meta.points == (('bboxes', 'keypoints') if is_pose else ('bboxes',)), path
     assert meta.needs_camera == is_3d, path
-    assert meta.stride == (8 if path in STRIDE_8 else 4) and meta.classes == ('a', 'b'), path
+    assert meta.stride == (8 if CONFIGS / path in STRIDE_8 else 4), path
+    assert meta.classes == ('a', 'b'), path
     assert meta.palette == ((1, 2, 3), (4, 5, 6)), path
     assert meta.dataset == dict(num_keypoints=2), path
 
